@@ -1,0 +1,269 @@
+//! Binary messages between two peers, the server peer included.
+//!
+//! A message is one data-channel or WebSocket message: a type byte and a body. Blocks have a fixed header of
+//! [`BLOCK_HEADER_LEN`] bytes around raw media; catalogs and descriptors are opaque here (`media` owns their form);
+//! everything else is CBOR with numbered fields (RFC 8949), so that newer fields and types are skipped by older peers.
+
+use minicbor::bytes::ByteVec;
+use minicbor::{Decode, Encode};
+
+use crate::{BlockId, BlockNumber, Epoch, PeerId, Stripe, TrackId, TrackSet};
+
+/// Media bytes in one block at most: what a data channel takes without delaying control behind it.
+pub const BLOCK_LEN_LIMIT: usize = 16 * 1024;
+/// Bytes before a block's media: type, track, epoch, number.
+pub const BLOCK_HEADER_LEN: usize = 10;
+/// Bytes of any message at most; a catalog with its init segments is the largest.
+pub const MESSAGE_LEN_LIMIT: usize = 64 * 1024;
+/// Blocks named by one [`Control::Request`], [`Control::Cancel`] or [`Control::Missing`] at most.
+pub const REQUEST_LIMIT: usize = 64;
+/// Bytes of a [`Control::Have`] bitmap at most: 256 blocks.
+pub const HAVE_LEN_LIMIT: usize = 32;
+/// Peers named as hints at most.
+pub const HINT_LIMIT: usize = 8;
+
+const TYPE_BLOCK: u8 = 1;
+const TYPE_CATALOG: u8 = 2;
+const TYPE_DESCRIPTOR: u8 = 3;
+const TYPE_CONTROL: u8 = 4;
+
+/// A decoded message; media borrows from the input.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Message<'a> {
+    /// A piece of media, not yet verified.
+    Block {
+        /// Which block the sender says it is.
+        id: BlockId,
+        /// 1 to [`BLOCK_LEN_LIMIT`] bytes.
+        payload: &'a [u8],
+    },
+    /// The signed list of a broadcast's tracks, in `media`'s form.
+    Catalog(&'a [u8]),
+    /// A signed descriptor of one part, in `media`'s form.
+    Descriptor(&'a [u8]),
+    /// Everything that is not media.
+    Control(Control),
+}
+
+/// What peers tell each other besides media.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub enum Control {
+    /// First message of each side.
+    #[n(0)]
+    Hello {
+        /// The sender's [`crate::PROTOCOL_VERSION`].
+        #[n(0)]
+        version: u16,
+    },
+    /// Be my provider: push me each new block of this stripe, and those of the window that I have not.
+    #[n(1)]
+    Subscribe {
+        /// The stripe wanted.
+        #[n(0)]
+        stripe: Stripe,
+        /// Of these tracks.
+        #[n(1)]
+        tracks: TrackSet,
+    },
+    /// Answer to [`Control::Subscribe`]: I push it to you from now on.
+    #[n(2)]
+    Accept {
+        /// The stripe.
+        #[n(0)]
+        stripe: Stripe,
+        /// How many peers stand between the server and the sender in this stripe.
+        #[n(1)]
+        depth: u16,
+    },
+    /// Answer to [`Control::Subscribe`], or the end of one: I do not push it to you; those whom I feed may.
+    #[n(3)]
+    Refuse {
+        /// The stripe.
+        #[n(0)]
+        stripe: Stripe,
+        /// Peers that may take the asker; at most [`HINT_LIMIT`].
+        #[n(1)]
+        hints: Vec<PeerId>,
+    },
+    /// Push me this stripe no more.
+    #[n(4)]
+    Unsubscribe {
+        /// The stripe.
+        #[n(0)]
+        stripe: Stripe,
+    },
+    /// Blocks that the sender holds, verified.
+    #[n(5)]
+    Have {
+        /// The broadcast.
+        #[n(0)]
+        epoch: Epoch,
+        /// The track.
+        #[n(1)]
+        track: TrackId,
+        /// The block of bit 0.
+        #[n(2)]
+        first: BlockNumber,
+        /// Bit *i* of byte *j* is set when block `first + 8 j + i` is held; at most [`HAVE_LEN_LIMIT`] bytes.
+        #[n(3)]
+        bits: ByteVec,
+    },
+    /// Send me these blocks now; at most [`REQUEST_LIMIT`].
+    #[n(6)]
+    Request {
+        /// The blocks, most urgent first.
+        #[n(0)]
+        blocks: Vec<BlockId>,
+    },
+    /// Those blocks are no longer wanted; at most [`REQUEST_LIMIT`].
+    #[n(7)]
+    Cancel {
+        /// The blocks.
+        #[n(0)]
+        blocks: Vec<BlockId>,
+    },
+    /// Answer to [`Control::Request`]: these I will not send; at most [`REQUEST_LIMIT`].
+    #[n(8)]
+    Missing {
+        /// The blocks.
+        #[n(0)]
+        blocks: Vec<BlockId>,
+    },
+    /// Send me the descriptor of the part that this block belongs to.
+    #[n(9)]
+    RequestDescriptor {
+        /// Any block of the part.
+        #[n(0)]
+        block: BlockId,
+    },
+    /// Asks for a [`Control::Pong`] at once.
+    #[n(10)]
+    Ping {
+        /// The asker's own time, given back untouched.
+        #[n(0)]
+        sent_at: u64,
+    },
+    /// Answer to [`Control::Ping`].
+    #[n(11)]
+    Pong {
+        /// From the [`Control::Ping`].
+        #[n(0)]
+        sent_at: u64,
+    },
+    /// The sender is leaving: look for other providers now.
+    #[n(12)]
+    Goodbye,
+}
+
+/// Why bytes are not a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// No bytes at all.
+    #[error("the message is empty")]
+    Empty,
+    /// Longer than [`MESSAGE_LEN_LIMIT`].
+    #[error("the message is longer than {MESSAGE_LEN_LIMIT} bytes")]
+    TooLong,
+    /// A block without a whole header, without media, or with more than [`BLOCK_LEN_LIMIT`] bytes of it.
+    #[error("the block has no media or more than {BLOCK_LEN_LIMIT} bytes of it")]
+    BlockLength,
+    /// A control message that does not parse, or names more than its limits allow.
+    #[error("the control message is malformed or over its limits")]
+    Control,
+    /// A type of a newer version: to be skipped.
+    #[error("the message is of an unknown type")]
+    UnknownType,
+}
+
+impl<'a> Message<'a> {
+    /// Parses one message.
+    ///
+    /// # Errors
+    /// [`DecodeError::UnknownType`] is no offence: newer peers may say more. All others are.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        if bytes.len() > MESSAGE_LEN_LIMIT {
+            return Err(DecodeError::TooLong);
+        }
+        let (&kind, body) = bytes.split_first().ok_or(DecodeError::Empty)?;
+        match kind {
+            TYPE_BLOCK => decode_block(body),
+            TYPE_CATALOG => Ok(Self::Catalog(body)),
+            TYPE_DESCRIPTOR => Ok(Self::Descriptor(body)),
+            TYPE_CONTROL => decode_control(body).map(Self::Control),
+            _ => Err(DecodeError::UnknownType),
+        }
+    }
+
+    /// The message as bytes; [`Message::decode`] gives it back.
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Block { id, payload } => {
+                let mut bytes = Vec::with_capacity(BLOCK_HEADER_LEN + payload.len());
+                bytes.extend_from_slice(&block_header(*id));
+                bytes.extend_from_slice(payload);
+                bytes
+            }
+            Self::Catalog(body) => prefixed(TYPE_CATALOG, body),
+            Self::Descriptor(body) => prefixed(TYPE_DESCRIPTOR, body),
+            Self::Control(control) => {
+                let mut bytes = vec![TYPE_CONTROL];
+                // Writing to a Vec is `Result<_, Infallible>`; the encoder's own errors come from custom types only.
+                if let Err(error) = minicbor::encode(control, &mut bytes) {
+                    unreachable!("control messages always encode: {error}");
+                }
+                bytes
+            }
+        }
+    }
+}
+
+/// The bytes that stand before a block's media, big-endian.
+pub fn block_header(id: BlockId) -> [u8; BLOCK_HEADER_LEN] {
+    let [e0, e1, e2, e3] = id.epoch.0.to_be_bytes();
+    let [n0, n1, n2, n3] = id.number.0.to_be_bytes();
+    [TYPE_BLOCK, id.track.0, e0, e1, e2, e3, n0, n1, n2, n3]
+}
+
+fn prefixed(kind: u8, body: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(1 + body.len());
+    bytes.push(kind);
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+fn decode_block(body: &[u8]) -> Result<Message<'_>, DecodeError> {
+    let Some((&[track, e0, e1, e2, e3, n0, n1, n2, n3], payload)) = body.split_first_chunk() else {
+        return Err(DecodeError::BlockLength);
+    };
+    if payload.is_empty() || payload.len() > BLOCK_LEN_LIMIT {
+        return Err(DecodeError::BlockLength);
+    }
+    let id = BlockId {
+        epoch: Epoch(u32::from_be_bytes([e0, e1, e2, e3])),
+        track: TrackId(track),
+        number: BlockNumber(u32::from_be_bytes([n0, n1, n2, n3])),
+    };
+    Ok(Message::Block { id, payload })
+}
+
+fn decode_control(body: &[u8]) -> Result<Control, DecodeError> {
+    let mut decoder = minicbor::Decoder::new(body);
+    let control: Control = decoder.decode().map_err(|error| {
+        if error.is_unknown_variant() { DecodeError::UnknownType } else { DecodeError::Control }
+    })?;
+    if decoder.position() != body.len() || !is_within_limits(&control) {
+        return Err(DecodeError::Control);
+    }
+    Ok(control)
+}
+
+fn is_within_limits(control: &Control) -> bool {
+    match control {
+        Control::Refuse { hints, .. } => hints.len() <= HINT_LIMIT,
+        Control::Have { bits, .. } => bits.len() <= HAVE_LEN_LIMIT,
+        Control::Request { blocks } | Control::Cancel { blocks } | Control::Missing { blocks } => {
+            blocks.len() <= REQUEST_LIMIT
+        }
+        _ => true,
+    }
+}
