@@ -1,2 +1,2 @@
-//! To be filled.
+//! The `cardume` binary.
 fn main() {}

@@ -1,0 +1,293 @@
+//! The channel table, and the door between whoever brings media (ingest) and whoever spreads it (server peer, HLS).
+//!
+//! Ingest takes a [`Reservation`], turns it into a [`Broadcast`] once it knows the tracks, and publishes parts. The
+//! channel's server peer takes the other end, [`ChannelEnd`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use cardume_media::{CutPart, PublicKey, Track};
+use cardume_wire::{ChannelId, signal};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+
+use crate::window::Window;
+
+/// Parts that may wait between a sender and the channel's server peer.
+///
+/// Two tracks of 20 parts a second: above a second of them, more than a busy machine is late by. (Wild guess.)
+pub const PART_QUEUE_LIMIT: usize = 64;
+/// Tracks of one broadcast at most, as a catalog allows.
+pub const TRACK_LIMIT: usize = 8;
+
+/// Why a broadcast does not begin or does not go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BroadcastError {
+    /// Somebody else is on air.
+    #[error("somebody is sending to this channel already; stop that broadcast first")]
+    Busy,
+    /// A broadcast without tracks, or with more than a catalog holds.
+    #[error("a broadcast has 1 to {TRACK_LIMIT} tracks")]
+    TrackCount,
+    /// The tracker is going down.
+    #[error("the tracker is shutting down")]
+    ShuttingDown,
+}
+
+/// What is fixed about a channel while the tracker runs.
+#[derive(Debug, Clone)]
+pub struct ChannelSetup {
+    /// Its id.
+    pub id: ChannelId,
+    /// For people.
+    pub title: String,
+    /// Secret of whoever may send to it.
+    pub stream_key: String,
+    /// Capture to screen, as its viewers hold it.
+    pub target_latency: Duration,
+    /// What its catalogs and descriptors are verified with.
+    pub public_key: PublicKey,
+}
+
+/// All channels of this tracker; a handle that is cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Channels {
+    table: Arc<BTreeMap<ChannelId, Arc<Channel>>>,
+    changes: watch::Sender<u64>,
+}
+
+impl Channels {
+    /// The table, and for each channel the end that its server peer takes, in the given order.
+    pub fn new(setups: Vec<ChannelSetup>) -> (Self, Vec<ChannelEnd>) {
+        let changes = watch::Sender::new(0);
+        let (channels, ends): (Vec<_>, Vec<_>) =
+            setups.into_iter().map(|setup| Channel::new(setup, changes.clone())).unzip();
+        let table = channels.into_iter().map(|channel| (channel.id().clone(), channel)).collect();
+        (Self { table: Arc::new(table), changes }, ends)
+    }
+
+    /// The channel that this stream key sends to. Compares digests, in a time that does not depend on the key.
+    pub fn find_by_key(&self, stream_key: &str) -> Option<Arc<Channel>> {
+        let digest = blake3::hash(stream_key.as_bytes());
+        // No early exit: every channel is compared. `blake3::Hash` compares in constant time.
+        self.table.values().fold(None, |found, channel| {
+            if channel.key_digest == digest { Some(Arc::clone(channel)) } else { found }
+        })
+    }
+
+    /// The channel of this id.
+    pub fn find(&self, id: &ChannelId) -> Option<Arc<Channel>> {
+        self.table.get(id).cloned()
+    }
+
+    /// All channels as viewers see them now, ordered by id.
+    pub fn list(&self) -> Vec<signal::Channel> {
+        self.table.values().map(|channel| channel.describe()).collect()
+    }
+
+    /// All channels, ordered by id.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Channel>> {
+        self.table.values()
+    }
+
+    /// Wakes whenever something that [`Channels::list`] says has changed.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+}
+
+/// One channel of the table.
+#[derive(Debug)]
+pub struct Channel {
+    id: ChannelId,
+    title: String,
+    target_latency: Duration,
+    public_key: PublicKey,
+    key_digest: blake3::Hash,
+    n_viewers: AtomicU32,
+    /// One permit: whoever holds it may be on air.
+    air: Arc<Semaphore>,
+    starts: mpsc::Sender<Start>,
+    window: watch::Receiver<Arc<Window>>,
+    changes: watch::Sender<u64>,
+}
+
+impl Channel {
+    fn new(setup: ChannelSetup, changes: watch::Sender<u64>) -> (Arc<Self>, ChannelEnd) {
+        // One start waits while the server peer still drains the broadcast before it.
+        let (starts, starts_receiver) = mpsc::channel(1);
+        let (window_sender, window) = watch::channel(Arc::new(Window::default()));
+        let channel = Arc::new(Self {
+            id: setup.id,
+            title: setup.title,
+            target_latency: setup.target_latency,
+            public_key: setup.public_key,
+            key_digest: blake3::hash(setup.stream_key.as_bytes()),
+            n_viewers: AtomicU32::new(0),
+            air: Arc::new(Semaphore::new(1)),
+            starts,
+            window,
+            changes,
+        });
+        let end = ChannelEnd { channel: Arc::clone(&channel), starts: starts_receiver, window: window_sender };
+        (channel, end)
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &ChannelId {
+        &self.id
+    }
+
+    /// The title, for people.
+    pub fn title(&self) -> &str {
+        &self.title
+    }
+
+    /// Capture to screen, as its viewers hold it.
+    pub fn target_latency(&self) -> Duration {
+        self.target_latency
+    }
+
+    /// Whether somebody is broadcasting on it now.
+    pub fn is_live(&self) -> bool {
+        self.window.borrow().is_live
+    }
+
+    /// The channel as viewers see it now.
+    pub fn describe(&self) -> signal::Channel {
+        signal::Channel {
+            id: self.id.clone(),
+            title: self.title.clone(),
+            is_live: self.is_live(),
+            n_viewers: self.n_viewers.load(Ordering::Relaxed),
+            target_latency_ms: u32::try_from(self.target_latency.as_millis()).unwrap_or(u32::MAX),
+            public_key: self.public_key.to_string(),
+        }
+    }
+
+    /// Says how many watch.
+    pub fn set_viewers(&self, n_viewers: u32) {
+        if self.n_viewers.swap(n_viewers, Ordering::Relaxed) != n_viewers {
+            self.notify();
+        }
+    }
+
+    /// Refuses other senders from now on, before the tracks are known. Dropping it lets them in again.
+    ///
+    /// # Errors
+    /// [`BroadcastError::Busy`] while another sender holds the channel.
+    pub fn reserve(self: &Arc<Self>) -> Result<Reservation, BroadcastError> {
+        let permit = Arc::clone(&self.air).try_acquire_owned().map_err(|_| BroadcastError::Busy)?;
+        Ok(Reservation { channel: Arc::clone(self), _permit: permit })
+    }
+
+    /// Begins a broadcast: [`Channel::reserve`] and [`Reservation::start`] in one.
+    ///
+    /// # Errors
+    /// As those.
+    pub fn broadcast(self: &Arc<Self>, tracks: Vec<Track>) -> Result<Broadcast, BroadcastError> {
+        self.reserve()?.start(tracks)
+    }
+
+    /// The live window, for HLS: `borrow` gives the newest snapshot, `changed` waits for the next part or broadcast.
+    /// A slow reader misses snapshots, not parts, as long as it looks every few seconds.
+    pub fn window(&self) -> watch::Receiver<Arc<Window>> {
+        self.window.clone()
+    }
+
+    fn notify(&self) {
+        self.changes.send_modify(|version| *version = version.wrapping_add(1));
+    }
+}
+
+/// The right to send to a channel, before anything is on air.
+#[derive(Debug)]
+pub struct Reservation {
+    channel: Arc<Channel>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Reservation {
+    /// The channel that is reserved.
+    pub fn channel(&self) -> &Arc<Channel> {
+        &self.channel
+    }
+
+    /// Goes on air with these tracks. On an error the reservation is gone.
+    ///
+    /// # Errors
+    /// [`BroadcastError::TrackCount`], or [`BroadcastError::ShuttingDown`]; [`BroadcastError::Busy`] while the
+    /// broadcast before the last one is still being wound up.
+    pub fn start(self, tracks: Vec<Track>) -> Result<Broadcast, BroadcastError> {
+        if tracks.is_empty() || tracks.len() > TRACK_LIMIT {
+            return Err(BroadcastError::TrackCount);
+        }
+        let (sender, parts) = mpsc::channel(PART_QUEUE_LIMIT);
+        self.channel.starts.try_send(Start { tracks, parts }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => BroadcastError::Busy,
+            mpsc::error::TrySendError::Closed(_) => BroadcastError::ShuttingDown,
+        })?;
+        Ok(Broadcast { parts: sender, reservation: self })
+    }
+}
+
+/// A broadcast on air; dropping it ends it.
+#[derive(Debug)]
+pub struct Broadcast {
+    parts: mpsc::Sender<CutPart>,
+    reservation: Reservation,
+}
+
+impl Broadcast {
+    /// The channel that is sent to.
+    pub fn channel(&self) -> &Arc<Channel> {
+        &self.reservation.channel
+    }
+
+    /// Sends one part to all viewers. Waits while [`PART_QUEUE_LIMIT`] parts wait already.
+    ///
+    /// # Errors
+    /// [`BroadcastError::ShuttingDown`] when the tracker goes down: stop sending.
+    pub async fn publish(&mut self, part: CutPart) -> Result<(), BroadcastError> {
+        self.parts.send(part).await.map_err(|_| BroadcastError::ShuttingDown)
+    }
+}
+
+/// The channel's other end, for its server peer: what senders bring, and the window to show.
+#[derive(Debug)]
+pub struct ChannelEnd {
+    channel: Arc<Channel>,
+    starts: mpsc::Receiver<Start>,
+    window: watch::Sender<Arc<Window>>,
+}
+
+/// A broadcast that begins. It has ended when `parts` ends.
+#[derive(Debug)]
+pub struct Start {
+    /// Its tracks, 1 to [`TRACK_LIMIT`].
+    pub tracks: Vec<Track>,
+    /// Its parts as they are cut.
+    pub parts: mpsc::Receiver<CutPart>,
+}
+
+impl ChannelEnd {
+    /// The channel.
+    pub fn channel(&self) -> &Arc<Channel> {
+        &self.channel
+    }
+
+    /// The next broadcast; `None` when the table is gone. Cancel safe.
+    pub async fn next_start(&mut self) -> Option<Start> {
+        self.starts.recv().await
+    }
+
+    /// Changes the live window and wakes its readers, and the list's readers when the channel went on or off air.
+    pub fn update_window(&self, change: impl FnOnce(&mut Window)) {
+        let was_live = self.window.borrow().is_live;
+        self.window.send_modify(|window| change(Arc::make_mut(window)));
+        if self.window.borrow().is_live != was_live {
+            self.channel.notify();
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The tracker: signalling, channel list, ingest, server peer, HLS and the web site in one process.
+//!
+//! The binary `cardume` is a thin command line around this library, so that tests start the same thing in their own
+//! process on port 0. Signalling does not know media, and the server peer does not know signalling: they meet in `app`.
+
+pub mod channel;
+pub mod window;
