@@ -7,7 +7,7 @@
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
-use crate::{BlockId, BlockNumber, Epoch, PeerId, Stripe, TrackId, TrackSet};
+use crate::{BlockId, BlockNumber, Epoch, PeerId, STRIPE_COUNT, Stripe, TrackId, TrackSet};
 
 /// Media bytes in one block at most: what a data channel takes without delaying control behind it.
 pub const BLOCK_LEN_LIMIT: usize = 16 * 1024;
@@ -17,10 +17,16 @@ pub const BLOCK_HEADER_LEN: usize = 10;
 pub const MESSAGE_LEN_LIMIT: usize = 64 * 1024;
 /// Blocks named by one [`Control::Request`], [`Control::Cancel`] or [`Control::Missing`] at most.
 pub const REQUEST_LIMIT: usize = 64;
-/// Bytes of a [`Control::Have`] bitmap at most: 256 blocks.
+/// Bytes of a [`TrackBlocks`] bitmap at most: 256 blocks.
 pub const HAVE_LEN_LIMIT: usize = 32;
+/// Tracks named by one [`Control::Have`] at most: as many as a catalog has.
+pub const HAVE_TRACK_LIMIT: usize = 8;
 /// Peers named as hints at most.
 pub const HINT_LIMIT: usize = 8;
+/// Peers a stripe may come through at most: log4 of 10^9 viewers.
+pub const PATH_LIMIT: usize = 16;
+/// The age in [`Control::Status`] of a stripe that nobody pushes to the sender.
+pub const UNKNOWN_AGE: u16 = u16::MAX;
 
 const TYPE_BLOCK: u8 = 1;
 const TYPE_CATALOG: u8 = 2;
@@ -54,6 +60,9 @@ pub enum Control {
         /// The sender's [`crate::PROTOCOL_VERSION`].
         #[n(0)]
         version: u16,
+        /// The broadcast whose catalog the sender has; who knows a newer one sends it.
+        #[n(1)]
+        epoch: Option<Epoch>,
     },
     /// Be my provider: push me each new block of this stripe, and those of the window that I have not.
     #[n(1)]
@@ -64,18 +73,25 @@ pub enum Control {
         /// Of these tracks.
         #[n(1)]
         tracks: TrackSet,
+        /// Stripes the asker could push to others, all its children together.
+        #[n(2)]
+        slots: u16,
+        /// Whether nobody pushes this stripe to the asker now.
+        #[n(3)]
+        is_starving: bool,
     },
-    /// Answer to [`Control::Subscribe`]: I push it to you from now on.
+    /// Answer to [`Control::Subscribe`]: I push it to you from now on. Sent again whenever the path changes.
     #[n(2)]
     Accept {
         /// The stripe.
         #[n(0)]
         stripe: Stripe,
-        /// How many peers stand between the server and the sender in this stripe.
+        /// The peers the stripe comes through, from the server's child down to the sender; empty from the server.
+        /// At most [`PATH_LIMIT`].
         #[n(1)]
-        depth: u16,
+        path: Vec<PeerId>,
     },
-    /// Answer to [`Control::Subscribe`], or the end of one: I do not push it to you; those whom I feed may.
+    /// Answer to [`Control::Subscribe`], or the end of one: I do not push it to you; those named may.
     #[n(3)]
     Refuse {
         /// The stripe.
@@ -92,21 +108,15 @@ pub enum Control {
         #[n(0)]
         stripe: Stripe,
     },
-    /// Blocks that the sender holds, verified.
+    /// Blocks that the sender holds, verified. Adds to what it said before.
     #[n(5)]
     Have {
         /// The broadcast.
         #[n(0)]
         epoch: Epoch,
-        /// The track.
+        /// Of each track some; at most [`HAVE_TRACK_LIMIT`].
         #[n(1)]
-        track: TrackId,
-        /// The block of bit 0.
-        #[n(2)]
-        first: BlockNumber,
-        /// Bit *i* of byte *j* is set when block `first + 8 j + i` is held; at most [`HAVE_LEN_LIMIT`] bytes.
-        #[n(3)]
-        bits: ByteVec,
+        tracks: Vec<TrackBlocks>,
     },
     /// Send me these blocks now; at most [`REQUEST_LIMIT`].
     #[n(6)]
@@ -153,6 +163,45 @@ pub enum Control {
     /// The sender is leaving: look for other providers now.
     #[n(12)]
     Goodbye,
+    /// How the sender is placed; sent when it changed.
+    #[n(13)]
+    Status {
+        /// Stripes it could push to others, all its children together.
+        #[n(0)]
+        slots: u16,
+        /// Of these, how many nobody uses.
+        #[n(1)]
+        free: u16,
+        /// Milliseconds from capture to arrival at the sender of the newest blocks, by stripe;
+        /// [`UNKNOWN_AGE`] where nobody pushes it.
+        #[n(2)]
+        ages: [u16; STRIPE_COUNT as usize],
+    },
+}
+
+/// Some blocks of one track.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub struct TrackBlocks {
+    /// The track.
+    #[n(0)]
+    pub track: TrackId,
+    /// The block of bit 0.
+    #[n(1)]
+    pub first: BlockNumber,
+    /// Bit *i* of byte *j* is set when block `first + 8 j + i` is meant; at most [`HAVE_LEN_LIMIT`] bytes.
+    #[n(2)]
+    pub bits: ByteVec,
+}
+
+impl TrackBlocks {
+    /// The numbers that are set, rising; numbers beyond `u32` are left out.
+    pub fn numbers(&self) -> impl Iterator<Item = BlockNumber> + '_ {
+        let set = |index: usize| self.bits[index / 8] >> (index % 8) & 1 == 1;
+        (0..self.bits.len() * 8).filter(move |&index| set(index)).filter_map(|index| {
+            let offset = u32::try_from(index).ok()?;
+            self.first.0.checked_add(offset).map(BlockNumber)
+        })
+    }
 }
 
 /// Why bytes are not a message.
@@ -260,7 +309,10 @@ fn decode_control(body: &[u8]) -> Result<Control, DecodeError> {
 fn is_within_limits(control: &Control) -> bool {
     match control {
         Control::Refuse { hints, .. } => hints.len() <= HINT_LIMIT,
-        Control::Have { bits, .. } => bits.len() <= HAVE_LEN_LIMIT,
+        Control::Accept { path, .. } => path.len() <= PATH_LIMIT,
+        Control::Have { tracks, .. } => {
+            tracks.len() <= HAVE_TRACK_LIMIT && tracks.iter().all(|blocks| blocks.bits.len() <= HAVE_LEN_LIMIT)
+        }
         Control::Request { blocks } | Control::Cancel { blocks } | Control::Missing { blocks } => {
             blocks.len() <= REQUEST_LIMIT
         }
