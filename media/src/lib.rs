@@ -1,1 +1,28 @@
-//! To be filled.
+//! CMAF boxes and parts, signed catalogs and descriptors, the verified block store.
+//!
+//! Pure: no clock, no I/O, no allocation that a stranger can size. Media comes in two ways: at ingest a [`Cutter`]
+//! makes chunks of an encoder's bytes, and a [`Publisher`] numbers, hashes and signs them; at a peer a [`Store`] takes
+//! what neighbours send, and keeps and gives only what the channel's key vouches for.
+
+mod catalog;
+mod cutter;
+mod descriptor;
+mod key;
+mod publisher;
+mod read;
+mod store;
+mod time;
+mod window;
+
+pub use catalog::{
+    CATALOG_LEN_LIMIT, CODEC_LEN_LIMIT, Catalog, CatalogError, INIT_LEN_LIMIT, TRACK_LIMIT, Track, TrackKind,
+};
+pub use cutter::{Chunk, Cut, CutError, Cutter, TrackInit};
+pub use descriptor::{
+    BlockHash, DESCRIPTOR_LEN_LIMIT, Descriptor, DescriptorError, HASH_LEN, PART_LEN_LIMIT, PartId,
+    hash_block,
+};
+pub use key::{InvalidKey, PublicKey, SigningKey};
+pub use publisher::{CutPart, PublishError, Published, Publisher};
+pub use store::{BlockVerdict, Inserted, Store, StoreLimits};
+pub use time::{MediaTime, ticks_to_micros};

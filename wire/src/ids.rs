@@ -156,7 +156,7 @@ impl TrackSet {
 }
 
 /// Number of a block within its track and epoch, counted from 0 without gaps.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Encode, Decode)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Encode, Decode)]
 #[cbor(transparent)]
 pub struct BlockNumber(#[n(0)] pub u32);
 
