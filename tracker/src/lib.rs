@@ -4,4 +4,9 @@
 //! process on port 0. Signalling does not know media, and the server peer does not know signalling: they meet in `app`.
 
 pub mod channel;
+pub mod clock;
+pub mod config;
+pub mod rate;
+pub mod store;
+pub mod token;
 pub mod window;

@@ -1,0 +1,218 @@
+//! What must survive a restart, in one redb file in the data directory.
+
+use std::path::{Path, PathBuf};
+
+use cardume_wire::{ChannelId, Epoch};
+use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
+
+/// The file in the data directory.
+pub const FILE_NAME: &str = "cardume.redb";
+const SECRETS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("secrets");
+const EPOCHS: TableDefinition<'_, &str, u32> = TableDefinition::new("epochs");
+
+/// Why the store does not open, read or write.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The data directory cannot be made.
+    #[error("cannot create the data directory {path}: {source}")]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Another tracker has it open.
+    #[error("{path} is in use: another cardume runs with this data directory; stop it or choose another --data-dir")]
+    Locked {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is no store, or damaged.
+    #[error(
+        "{path} cannot be read ({reason}); restore it from a backup, or move it away to begin anew \
+         (channels then get new keys)"
+    )]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What redb says.
+        reason: String,
+    },
+    /// A read or a write failed.
+    #[error("the store in the data directory failed: {0}")]
+    Failed(#[from] Box<redb::Error>),
+    /// The system has no random numbers.
+    #[error("the system gives no random numbers: {0}")]
+    Random(#[from] getrandom::Error),
+}
+
+/// The tracker's memory across restarts: keys, secrets, epochs.
+#[derive(Debug)]
+pub struct Store {
+    database: Database,
+}
+
+impl Store {
+    /// Opens the store in this directory, making both where they are missing.
+    ///
+    /// # Errors
+    /// When the directory cannot be made, the file is in use, or is no store.
+    pub fn open(directory: &Path) -> Result<Self, StoreError> {
+        create_private_dir(directory)
+            .map_err(|source| StoreError::Directory { path: directory.to_owned(), source })?;
+        let path = directory.join(FILE_NAME);
+        let database = Database::create(&path).map_err(|error| match error {
+            DatabaseError::DatabaseAlreadyOpen => StoreError::Locked { path: path.clone() },
+            other => StoreError::Corrupt { path: path.clone(), reason: other.to_string() },
+        })?;
+        restrict_to_owner(&path).map_err(|source| StoreError::Directory { path, source })?;
+        Ok(Self { database })
+    }
+
+    /// The secret of resume tokens, made on first use.
+    ///
+    /// # Errors
+    /// When the store or the system's random numbers fail.
+    pub fn resume_secret(&self) -> Result<[u8; 32], StoreError> {
+        self.secret("resume")
+    }
+
+    /// The seed of a channel's signing key, made on first use.
+    ///
+    /// # Errors
+    /// When the store or the system's random numbers fail.
+    pub fn signing_seed(&self, channel: &ChannelId) -> Result<[u8; 32], StoreError> {
+        self.secret(&format!("signing/{channel}"))
+    }
+
+    /// A channel's generated stream key, made on first use: 32 hexadecimal digits.
+    ///
+    /// # Errors
+    /// When the store or the system's random numbers fail.
+    pub fn stream_key(&self, channel: &ChannelId) -> Result<String, StoreError> {
+        let secret = self.secret(&format!("stream-key/{channel}"))?;
+        let (half, _) = secret.split_at(16);
+        Ok(half.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// The epoch of a channel's new broadcast: the present second, or one more than the last if that is larger.
+    /// It is on disk when this returns.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn next_epoch(&self, channel: &ChannelId, now_seconds: u32) -> Result<Epoch, StoreError> {
+        let next = || -> Result<u32, redb::Error> {
+            let transaction = self.database.begin_write()?;
+            let epoch = {
+                let mut epochs = transaction.open_table(EPOCHS)?;
+                let last = epochs.get(channel.as_str())?.map_or(0, |epoch| epoch.value());
+                let epoch = now_seconds.max(last.saturating_add(1));
+                epochs.insert(channel.as_str(), epoch)?;
+                epoch
+            };
+            transaction.commit()?;
+            Ok(epoch)
+        };
+        next().map(Epoch).map_err(failed)
+    }
+
+    /// The secret of this name; a random one is made and kept when there is none.
+    fn secret(&self, name: &str) -> Result<[u8; 32], StoreError> {
+        if let Some(secret) = self.read_secret(name).map_err(failed)? {
+            return Ok(secret);
+        }
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret)?;
+        self.write_secret(name, &secret).map_err(failed)?;
+        Ok(secret)
+    }
+
+    fn read_secret(&self, name: &str) -> Result<Option<[u8; 32]>, redb::Error> {
+        let transaction = self.database.begin_read()?;
+        let table = match transaction.open_table(SECRETS) {
+            Ok(table) => table,
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(table.get(name)?.and_then(|secret| secret.value().try_into().ok()))
+    }
+
+    fn write_secret(&self, name: &str, secret: &[u8; 32]) -> Result<(), redb::Error> {
+        let transaction = self.database.begin_write()?;
+        transaction.open_table(SECRETS)?.insert(name, secret.as_slice())?;
+        transaction.commit()?;
+        Ok(())
+    }
+}
+
+fn failed(error: redb::Error) -> StoreError {
+    StoreError::Failed(Box::new(error))
+}
+
+/// The store holds secrets: the directory is made for its owner alone. One that exists keeps its mode.
+fn create_private_dir(path: &Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
+
+#[cfg(unix)]
+fn restrict_to_owner(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+}
+
+#[cfg(not(unix))]
+fn restrict_to_owner(_: &Path) -> std::io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn channel() -> ChannelId {
+        "live".parse().unwrap()
+    }
+
+    #[test]
+    fn secrets_survive_a_restart_and_differ_from_each_other() {
+        let directory = tempfile::tempdir().unwrap();
+        let read = || {
+            let store = Store::open(directory.path()).unwrap();
+            let key = store.stream_key(&channel()).unwrap();
+            (store.resume_secret().unwrap(), store.signing_seed(&channel()).unwrap(), key)
+        };
+        let first = read();
+        assert_eq!(read(), first);
+        assert_ne!(first.0, first.1);
+        assert_eq!(first.2.len(), 32);
+    }
+
+    #[test]
+    fn epochs_grow_even_when_the_clock_stands_still_or_goes_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let next = |now| Store::open(directory.path()).unwrap().next_epoch(&channel(), now).unwrap().0;
+        assert_eq!([next(1000), next(1000), next(900), next(2000)], [1000, 1001, 1002, 2000]);
+    }
+
+    #[test]
+    fn a_store_in_use_is_refused_with_the_reason() {
+        let directory = tempfile::tempdir().unwrap();
+        let _first = Store::open(directory.path()).unwrap();
+        let error = Store::open(directory.path()).unwrap_err();
+        assert!(matches!(error, StoreError::Locked { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_is_no_store_is_refused_and_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(FILE_NAME);
+        std::fs::write(&path, "this is not a database").unwrap();
+        let error = Store::open(directory.path()).unwrap_err();
+        assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), b"this is not a database");
+    }
+}
