@@ -1,1 +1,22 @@
-//! To be filled.
+//! The sans-IO state machine of one peer: what to ask, whom, by when, whom to feed.
+//!
+//! [`Peer`] decides and only names media; [`Session`] is a peer with its verified store, bytes in and bytes out.
+//! Time, chance and I/O are arguments: equal seed and inputs give equal outputs.
+
+mod clock;
+mod config;
+mod input;
+mod output;
+mod player;
+mod session;
+mod stats;
+mod time;
+
+pub use clock::ClockEstimator;
+pub use config::{Config, Role};
+pub use input::{CatalogFacts, Input, Offence, PartFacts, TrackFacts};
+pub use output::{Outgoing, Output, Reason};
+pub use player::{BUFFERED_LIMIT, PlayerState};
+pub use session::{Event, Session};
+pub use stats::{NeighbourStats, Phase, Stats};
+pub use time::{BitsPerSec, Instant};

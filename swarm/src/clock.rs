@@ -1,0 +1,73 @@
+//! The tracker's clock as a viewer sees it.
+
+use core::time::Duration;
+use std::collections::VecDeque;
+
+use cardume_wire::WallTime;
+
+use crate::Instant;
+use crate::time::micros;
+
+/// Questions whose answers are remembered: enough that one of them met empty queues, few enough to follow drift.
+const SAMPLE_LIMIT: usize = 8;
+/// A round trip beyond this says nothing about a clock. Wild guess, above any access link's queue.
+const ROUND_TRIP_LIMIT: Duration = Duration::from_secs(3);
+
+/// Estimates the tracker's wall clock from questions and answers, as NTP does (RFC 5905, section 8): of the last
+/// few round trips the shortest counts, and the answer is taken to lie in its middle.
+#[derive(Clone, Debug, Default)]
+pub struct ClockEstimator {
+    samples: VecDeque<Sample>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    round_trip: Duration,
+    middle: Instant,
+    time: WallTime,
+}
+
+impl ClockEstimator {
+    /// An estimator that knows nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// One answered question: when it was asked, what the tracker's clock said, when the answer came.
+    /// Answers that came before the question or took longer than 3 s are ignored.
+    pub fn add(&mut self, sent_at: Instant, time: WallTime, received_at: Instant) {
+        let round_trip = received_at.since(sent_at);
+        if received_at < sent_at || round_trip > ROUND_TRIP_LIMIT {
+            return;
+        }
+        if self.samples.len() == SAMPLE_LIMIT {
+            self.samples.pop_front();
+        }
+        self.samples.push_back(Sample { round_trip, middle: sent_at + round_trip / 2, time });
+    }
+
+    /// Forgets all: the tracker may be another one now.
+    pub fn clear(&mut self) {
+        self.samples.clear();
+    }
+
+    /// The tracker's clock at this moment; `None` before the first answer.
+    pub fn wall_at(&self, now: Instant) -> Option<WallTime> {
+        let best = self.best()?;
+        let wall = if now >= best.middle {
+            best.time.0.saturating_add(micros(now.since(best.middle)))
+        } else {
+            best.time.0.saturating_sub(micros(best.middle.since(now)))
+        };
+        Some(WallTime(wall))
+    }
+
+    /// How wrong the estimate may be: half the round trip it rests on.
+    pub fn error(&self) -> Option<Duration> {
+        self.best().map(|best| best.round_trip / 2)
+    }
+
+    fn best(&self) -> Option<&Sample> {
+        self.samples.iter().min_by_key(|sample| sample.round_trip)
+    }
+}

@@ -1,0 +1,175 @@
+//! What can happen to a peer. Media is only named: its bytes stay in the store of the session.
+
+use core::time::Duration;
+
+use cardume_media::PartId;
+use cardume_wire::link::{BLOCK_HEADER_LEN, BLOCK_LEN_LIMIT, Control};
+use cardume_wire::{BlockId, BlockNumber, Epoch, PeerId, TrackId, WallTime};
+
+use crate::{BitsPerSec, PlayerState};
+
+/// Something that happened to a peer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// A link to this peer stands; the server's is one of them.
+    LinkOpened {
+        /// The other end.
+        peer: PeerId,
+    },
+    /// The link is gone, whoever closed it.
+    LinkClosed {
+        /// The other end.
+        peer: PeerId,
+    },
+    /// A link that [`crate::Output::Connect`] asked for did not come about.
+    ConnectFailed {
+        /// The other end.
+        peer: PeerId,
+    },
+    /// Peers that somebody suggests to connect to.
+    Suggested {
+        /// Those beyond the limits are ignored.
+        peers: Vec<PeerId>,
+    },
+    /// A control message came.
+    Control {
+        /// Who sent it.
+        from: PeerId,
+        /// What it says.
+        control: Control,
+    },
+    /// A verified catalog of a new broadcast; all that was known of older ones is gone.
+    Catalog(CatalogFacts),
+    /// A verified descriptor that was not known.
+    Descriptor {
+        /// Who sent it; `None` for our own broadcast.
+        from: Option<PeerId>,
+        /// What it says.
+        part: PartFacts,
+    },
+    /// A block was verified and stored.
+    Block {
+        /// Who sent it; `None` for our own broadcast.
+        from: Option<PeerId>,
+        /// Which.
+        block: BlockId,
+    },
+    /// A block came that is held already or too old to be of use.
+    BlockUseless {
+        /// Who sent it.
+        from: PeerId,
+        /// Which.
+        block: BlockId,
+        /// Bytes of the message.
+        len: usize,
+    },
+    /// A block came whose descriptor is not known yet; the session holds it back.
+    BlockUnverifiable {
+        /// Who sent it.
+        from: PeerId,
+        /// Which.
+        block: BlockId,
+    },
+    /// A neighbour sent what its signature or descriptor disproves.
+    Offence {
+        /// Who sent it.
+        from: PeerId,
+        /// What is wrong with it.
+        kind: Offence,
+    },
+    /// Bytes that wait in the socket or data channel to this peer.
+    Backlog {
+        /// The other end.
+        peer: PeerId,
+        /// How many.
+        len: usize,
+    },
+    /// The tracker's clock.
+    Clock {
+        /// Its time now.
+        wall: WallTime,
+    },
+    /// The media element.
+    Player(PlayerState),
+    /// The latency to hold from now on.
+    TargetLatency(Duration),
+    /// What may be sent from now on; see [`crate::Config::uplink_limit`].
+    UplinkLimit(Option<BitsPerSec>),
+    /// The viewer leaves: say goodbye to all.
+    Leave,
+}
+
+/// What a neighbour did wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offence {
+    /// A block that its descriptor disproves.
+    WrongBlock,
+    /// A catalog or descriptor that is not the broadcaster's.
+    WrongSignature,
+    /// Bytes that are no message.
+    Malformed,
+}
+
+/// What the peer needs of a catalog.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CatalogFacts {
+    /// The broadcast.
+    pub epoch: Epoch,
+    /// Its tracks; those beyond [`cardume_wire::link::HAVE_TRACK_LIMIT`] are ignored.
+    pub tracks: Vec<TrackFacts>,
+    /// Bytes of its message.
+    pub len: usize,
+}
+
+/// What the peer needs of a track.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrackFacts {
+    /// Which.
+    pub id: TrackId,
+    /// Whether it is a picture; playback starts at one of its independent parts.
+    pub is_video: bool,
+    /// Nominal; 0 when unknown.
+    pub bitrate: BitsPerSec,
+}
+
+/// What the peer needs of a descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartFacts {
+    /// Which part.
+    pub id: PartId,
+    /// Its first block.
+    pub first_block: BlockNumber,
+    /// How many blocks it has, at least 1.
+    pub n_blocks: u32,
+    /// Bytes of media.
+    pub len: u32,
+    /// Begin on the media timeline, microseconds.
+    pub start_us: u64,
+    /// End on the media timeline, microseconds.
+    pub end_us: u64,
+    /// When its begin was captured.
+    pub captured_at: WallTime,
+    /// Whether decoding can begin here.
+    pub is_independent: bool,
+    /// Bytes of its descriptor's message.
+    pub descriptor_len: usize,
+}
+
+impl PartFacts {
+    /// The number after its last block; `None` when the numbers do not fit.
+    pub fn end_block(&self) -> Option<u32> {
+        self.first_block.0.checked_add(self.n_blocks)
+    }
+
+    /// Whether the block is one of it.
+    pub fn has_block(&self, number: BlockNumber) -> bool {
+        number.0.checked_sub(self.first_block.0).is_some_and(|offset| offset < self.n_blocks)
+    }
+
+    /// Bytes of the message that one of its blocks travels in.
+    pub fn message_len(&self, number: BlockNumber) -> usize {
+        let offset = number.0.saturating_sub(self.first_block.0) as usize;
+        let left = (self.len as usize).saturating_sub(offset * BLOCK_LEN_LIMIT);
+        BLOCK_HEADER_LEN + left.min(BLOCK_LEN_LIMIT)
+    }
+}

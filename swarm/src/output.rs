@@ -1,0 +1,86 @@
+//! What a peer asks its session to do.
+
+use cardume_media::PartId;
+use cardume_wire::link::Control;
+use cardume_wire::{BlockId, PeerId, TrackId};
+
+/// Something to do now, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Send a message.
+    Send {
+        /// To whom; the link stands.
+        to: PeerId,
+        /// What.
+        message: Outgoing,
+    },
+    /// A part is whole and next in its track's order.
+    Deliver {
+        /// Which.
+        part: PartId,
+    },
+    /// Connect to this peer; the answer is `LinkOpened` or `ConnectFailed`.
+    Connect {
+        /// To whom.
+        peer: PeerId,
+    },
+    /// Close the link.
+    Disconnect {
+        /// To whom.
+        peer: PeerId,
+        /// Why.
+        reason: Reason,
+    },
+    /// Tell the tracker that this neighbour sends wrong media.
+    Blame {
+        /// Who.
+        peer: PeerId,
+    },
+    /// Ask the tracker for neighbours.
+    FindNeighbours {
+        /// Those that are connected already or did not work.
+        without: Vec<PeerId>,
+    },
+    /// Forget the parts before this one.
+    Evict {
+        /// In which track.
+        track: TrackId,
+        /// The first part to keep.
+        before_sequence: u32,
+    },
+    /// Play at this rate.
+    SetRate(f64),
+    /// Move the playhead.
+    Seek {
+        /// To this time on the media timeline, microseconds.
+        to_us: u64,
+    },
+}
+
+/// What to send.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outgoing {
+    /// The catalog.
+    Catalog,
+    /// A part's descriptor.
+    Descriptor(PartId),
+    /// A block.
+    Block(BlockId),
+    /// Anything else.
+    Control(Control),
+}
+
+/// Why a link is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// It speaks another version.
+    Version,
+    /// It sent what is wrong, or no message at all.
+    Offence,
+    /// It is silent.
+    Silent,
+    /// There are enough.
+    TooMany,
+    /// It says goodbye.
+    Goodbye,
+}
