@@ -1,0 +1,235 @@
+import { CustomVideoElement } from 'custom-media-element';
+import { type Attachment, attach } from '../engine/attach';
+import type { Channel, PlayerEvent, Stats } from '../engine/types';
+import { type ElementState, Overlay } from './overlay';
+import { playerTemplate } from './template';
+
+export type { ElementState } from './overlay';
+
+/** How often `cardumestats` fires; the engine asks for no more than that. */
+const STATS_INTERVAL_MS = 1000;
+
+const OWN_ATTRIBUTES = ['channel', 'tracker', 'upload-limit'];
+
+let defaultTracker: string | undefined;
+
+/** The tracker of elements that do not name one; without it, the page's own origin. */
+export function setDefaultTracker(origin: string): void {
+  defaultTracker = origin;
+}
+
+/**
+ * A video element that plays a Cardume channel. Apart from what is listed here it behaves like `<video>`:
+ * same attributes, properties, methods and events.
+ *
+ * @attr {string} channel - The channel's id.
+ * @attr {string} tracker - Origin of the tracker; default: where `embed.js` came from, else the page's origin.
+ * @attr {number} upload-limit - Bits per second that neighbours may get from this viewer; 0 sends nothing.
+ * @fires cardumestate - The state changed; `detail` is an {@link ElementState}.
+ * @fires cardumestats - Once a second while there is an engine; `detail` is a {@link Stats}.
+ * @fires cardumechannel - The channel became known or changed; `detail` is a {@link Channel}.
+ * @fires cardumeerror - Something went wrong; `detail` is `{code, message, fatal}`.
+ * @csspart video - The inner `<video>`.
+ * @csspart overlay - What lies over the picture while it does not play.
+ * @csspart message - The overlay's line of text.
+ * @csspart hint - The overlay's second line.
+ * @csspart spinner - Shown while waiting.
+ * @csspart retry - The button after a fatal error.
+ * @csspart play - The button where the browser refuses to start by itself.
+ * @csspart unmute - The button where the browser starts only without sound.
+ * @cssprop --media-object-fit - `object-fit` of the video, default `contain`.
+ * @cssprop --media-object-position - `object-position` of the video, default centred.
+ * @slot media - A `<video>` of your own in place of the inner one.
+ */
+export class CardumePlayer extends CustomVideoElement {
+  static override getTemplateHTML = playerTemplate;
+
+  static override get observedAttributes(): string[] {
+    return [...CustomVideoElement.observedAttributes, ...OWN_ATTRIBUTES];
+  }
+
+  #overlay: Overlay | undefined;
+  #attachment: Attachment | undefined;
+  #session: AbortController | undefined;
+  #isUpdateDue = false;
+  #state: ElementState = 'idle';
+  #stats: Stats | undefined;
+  #channelInfo: Channel | undefined;
+
+  /** How it goes. */
+  get state(): ElementState {
+    return this.#state;
+  }
+
+  /** The last statistics, at most a second old; `undefined` before there are any. */
+  get stats(): Stats | undefined {
+    return this.#stats;
+  }
+
+  /** What the tracker says about the channel; `undefined` before it did. */
+  get channelInfo(): Channel | undefined {
+    return this.#channelInfo;
+  }
+
+  override connectedCallback(): void {
+    super.connectedCallback();
+    this.#scheduleUpdate();
+  }
+
+  override disconnectedCallback(): void {
+    super.disconnectedCallback();
+    this.#scheduleUpdate();
+  }
+
+  override attributeChangedCallback(name: string, before: string | null, after: string | null): void {
+    super.attributeChangedCallback(name, before, after);
+    if (before === after) return;
+    if (name === 'upload-limit') this.#attachment?.setUploadLimit(this.#uploadLimit());
+    else if (OWN_ATTRIBUTES.includes(name)) this.load();
+  }
+
+  /** Leaves the channel and joins it anew. */
+  override load(): void {
+    this.#tearDown();
+    this.#scheduleUpdate();
+  }
+
+  /** One microtask later, so that a move within the page or several attributes at once cost nothing. */
+  #scheduleUpdate(): void {
+    if (this.#isUpdateDue) return;
+    this.#isUpdateDue = true;
+    queueMicrotask(() => {
+      this.#isUpdateDue = false;
+      if (!this.isConnected) this.#tearDown();
+      else if (!this.#session) this.#setUp();
+    });
+  }
+
+  #setUp(): void {
+    const channel = this.getAttribute('channel');
+    const video = this.nativeEl;
+    if (!channel || !video || !this.shadowRoot) return;
+    const session = new AbortController();
+    this.#session = session;
+    this.#overlay ??= new Overlay(this.shadowRoot);
+    this.#listen(video, this.#overlay, session.signal);
+    this.#setState('connecting');
+    this.#attachment = attach(video, {
+      tracker: this.getAttribute('tracker') ?? defaultTracker ?? location.origin,
+      channel,
+      uploadLimit: this.#uploadLimit(),
+      onEvent: (event) => this.#handleEngineEvent(event),
+      signal: session.signal,
+    });
+    const timer = setInterval(() => this.#publishStats(), STATS_INTERVAL_MS);
+    session.signal.addEventListener('abort', () => clearInterval(timer));
+  }
+
+  #listen(video: HTMLVideoElement, overlay: Overlay, signal: AbortSignal): void {
+    video.addEventListener('canplay', () => void this.#startPlayback(video, overlay), { signal });
+    video.addEventListener(
+      'volumechange',
+      () => {
+        if (!video.muted) overlay.unmute.hidden = true;
+      },
+      { signal },
+    );
+    video.addEventListener('play', () => (overlay.play.hidden = true), { signal });
+    overlay.retry.addEventListener('click', () => this.load(), { signal });
+    overlay.play.addEventListener('click', () => void video.play().catch(() => undefined), { signal });
+    overlay.unmute.addEventListener('click', () => (video.muted = false), { signal });
+  }
+
+  #tearDown(): void {
+    this.#session?.abort();
+    this.#session = undefined;
+    this.#attachment = undefined;
+    this.#stats = undefined;
+    this.#channelInfo = undefined;
+    if (this.#overlay) {
+      this.#overlay.play.hidden = true;
+      this.#overlay.unmute.hidden = true;
+    }
+    this.#setState('idle');
+  }
+
+  /** Starts with sound where the browser lets us, else without, else on the viewer's click. */
+  async #startPlayback(video: HTMLVideoElement, overlay: Overlay): Promise<void> {
+    if (!this.hasAttribute('autoplay') || !video.paused || !isFirstPlay(video)) return;
+    if (await canStart(video)) return;
+    if (!video.muted) {
+      video.muted = true;
+      overlay.unmute.hidden = false;
+      if (await canStart(video)) return;
+      video.muted = false;
+      overlay.unmute.hidden = true;
+    }
+    overlay.play.hidden = false;
+  }
+
+  #handleEngineEvent(event: PlayerEvent): void {
+    if (event.type === 'state') {
+      this.#setState(event.state);
+    } else if (event.type === 'channel') {
+      this.#channelInfo = event.channel;
+      this.dispatchEvent(new CustomEvent('cardumechannel', { detail: event.channel }));
+    } else {
+      const { code, message, fatal } = event;
+      if (fatal) this.#setState('failed', message);
+      this.dispatchEvent(new CustomEvent('cardumeerror', { detail: { code, message, fatal } }));
+    }
+  }
+
+  #setState(state: ElementState, reason?: string): void {
+    this.#overlay?.show(state, reason);
+    if (state === this.#state) return;
+    this.#state = state;
+    this.dispatchEvent(new CustomEvent('cardumestate', { detail: state }));
+  }
+
+  #publishStats(): void {
+    const stats = this.#attachment?.stats();
+    if (!stats) return;
+    this.#stats = stats;
+    this.dispatchEvent(new CustomEvent('cardumestats', { detail: stats }));
+  }
+
+  #uploadLimit(): number | undefined {
+    const text = this.getAttribute('upload-limit');
+    const limit = text ? Number(text) : Number.NaN;
+    return Number.isFinite(limit) && limit >= 0 ? limit : undefined;
+  }
+}
+
+/** A pause by the viewer is theirs to end: only a video that never ran is started by us. */
+function isFirstPlay(video: HTMLVideoElement): boolean {
+  return video.played.length === 0;
+}
+
+async function canStart(video: HTMLVideoElement): Promise<boolean> {
+  try {
+    await video.play();
+    return true;
+  } catch (error) {
+    // Anything but the autoplay policy (an interrupted load, say) is no reason to ask the viewer.
+    return !(error instanceof DOMException && error.name === 'NotAllowedError');
+  }
+}
+
+/** Defines `<cardume-player>`, unless a page has one already or there is no page. */
+export function defineCardumePlayer(): void {
+  const registry = globalThis.customElements;
+  if (registry && !registry.get('cardume-player')) registry.define('cardume-player', CardumePlayer);
+}
+
+declare global {
+  interface HTMLElementTagNameMap {
+    'cardume-player': CardumePlayer;
+  }
+  interface HTMLElementEventMap {
+    cardumestate: CustomEvent<ElementState>;
+    cardumestats: CustomEvent<Stats>;
+    cardumechannel: CustomEvent<Channel>;
+    cardumeerror: CustomEvent<{ code: string; message: string; fatal: boolean }>;
+  }
+}
