@@ -1,0 +1,81 @@
+//! All tests, in the order that shows a mistake soonest.
+
+use anyhow::Result;
+
+use crate::{
+    artefacts, check, place, say,
+    setup::{self, Bindgen, Packages, TestTools, Toolchain},
+    stages::Stages,
+    tally::Tally,
+    task::Task,
+};
+
+/// Runs every stage, prints their times and the number of tests; the first failure ends it.
+pub(crate) fn run() -> Result<()> {
+    let mut stages = Stages::default();
+    let outcome = all(&mut stages);
+    let tally = stages.tally();
+    println!("\n{}", stages.table());
+    if let Err(error) = &outcome {
+        println!("{error:#}");
+    }
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    outcome
+}
+
+fn all(stages: &mut Stages) -> Result<()> {
+    stages.run("set-up", || setup::all(true))?;
+    stages.run("peer and its bundle", artefacts::peer)?;
+    stages.run("check", check::run)?;
+    stages.count("native tests", native)?;
+    stages.count("web unit tests", web)?;
+    stages.count("tests in WebAssembly", in_webassembly)?;
+    stages.run("web site", artefacts::site)?;
+    stages.run("tracker, release", artefacts::tracker)?;
+    stages.count("browser tests", |tally| browser(&["--grep", "@ci"], tally))
+}
+
+/// The whole matrix, with arguments for Playwright.
+pub(crate) fn browser_matrix(arguments: &[String]) -> Result<()> {
+    artefacts::build()?;
+    let mut tally = Tally::default();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    browser(&arguments, &mut tally)
+}
+
+/// nextest where it is installed, since it runs the binaries side by side; it leaves the examples in the docs to cargo.
+fn native(tally: &mut Tally) -> Result<()> {
+    if Task::cargo("nextest").args(["--version"]).succeeds() {
+        Task::cargo("nextest").args(["run", "--workspace", "--no-tests", "pass"]).count(tally)?;
+        return Task::cargo("test").args(["--workspace", "--doc"]).count(tally);
+    }
+    say!("using cargo test; cargo-nextest would be quicker");
+    Task::cargo("test").args(["--workspace"]).count(tally)
+}
+
+fn web(tally: &mut Tally) -> Result<()> {
+    Task::npm(Packages::Web.dir()).args(["test"]).env("CI", "1").count(tally)
+}
+
+/// The browser peer's own tests, in a real Chromium.
+fn in_webassembly(tally: &mut Tally) -> Result<()> {
+    let (toolchain, bindgen) = (Toolchain::find_or_install()?, Bindgen::find_or_install()?);
+    let tests = toolchain.cargo("test").args(["--package", "cardume-peer-wasm"]);
+    TestTools::find_or_install()?
+        .named_in(tests)
+        .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", bindgen.test_runner())
+        .count(tally)
+}
+
+/// Playwright against the built artefacts.
+fn browser(arguments: &[&str], tally: &mut Tally) -> Result<()> {
+    setup::packages(Packages::BrowserTests)?;
+    let tracker = place::target().join("release/cardume");
+    TestTools::find_or_install()?
+        .named_in(Task::new(place::NPX))
+        .dir(Packages::BrowserTests.dir())
+        .env("CARDUME_BIN", tracker)
+        .args(["playwright", "test", "--reporter", "list"])
+        .args(arguments)
+        .count(tally)
+}
