@@ -59,9 +59,14 @@ pub(crate) fn site() -> Result<()> {
 /// Builds the tracker with the site inside; its path.
 pub(crate) fn tracker() -> Result<PathBuf> {
     Task::cargo("build").args(["--release", "--package", "cardume", "--bin", "cardume"]).run()?;
-    let tracker = place::target().join("release").join(format!("cardume{}", env::consts::EXE_SUFFIX));
+    let tracker = tracker_path();
     ensure!(tracker.is_file(), "cargo built the tracker, but not as {}", tracker.display());
     Ok(tracker)
+}
+
+/// Where [`tracker`] leaves the tracker.
+pub(crate) fn tracker_path() -> PathBuf {
+    place::target().join("release").join(format!("cardume{}", env::consts::EXE_SUFFIX))
 }
 
 /// Makes the module smaller, in place.

@@ -2,8 +2,11 @@
 //!
 //! With `--json` standard output is one line: `{"bench": …, "rows": […], "goals": […], "run": {…}}`.
 
-use anyhow::{Result, bail};
+use std::fs;
+
+use anyhow::{Context, Result, bail};
 use clap::Args;
+use serde_json::Value;
 
 use crate::{
     artefacts, place,
@@ -11,12 +14,13 @@ use crate::{
     task::Task,
 };
 
-const BENCH_DIR: &str = "tests/browser/bench";
+/// What the names of the scripts that are benchmarks begin with.
+const SCRIPT: &str = "bench:";
 
 /// Options of `cargo xtask bench`.
 #[derive(Args)]
 pub(crate) struct BenchOptions {
-    /// A script in tests/browser/bench, without its extension.
+    /// One of the scripts `bench:NAME` of tests/browser/package.json.
     name: String,
     /// End with one line of JSON on standard output.
     #[arg(long)]
@@ -44,19 +48,17 @@ pub(crate) struct SimOptions {
 
 /// Runs a benchmark against the built artefacts.
 pub(crate) fn bench(options: &BenchOptions) -> Result<()> {
-    let names = bench_names();
+    let names = bench_names()?;
     if !names.contains(&options.name) {
         bail!("there is no benchmark {}; there are: {}", options.name, names.join(", "));
     }
     let tools = TestTools::find_or_install()?;
     let tracker = artefacts::build()?;
     packages(Packages::BrowserTests)?;
-    let script = format!("bench/{}.ts", options.name);
     tools
-        .named_in(Task::new("node"))
+        .named_in(Task::npm(Packages::BrowserTests.dir()))
         .env("CARDUME_BIN", tracker)
-        .dir(Packages::BrowserTests.dir())
-        .args(["--experimental-strip-types", &script])
+        .args(["run", "--silent", &format!("{SCRIPT}{}", options.name), "--"])
         .args(options.json.then_some("--json"))
         .args(&options.arguments)
         .print()
@@ -73,11 +75,11 @@ pub(crate) fn sim(options: &SimOptions) -> Result<()> {
         .print()
 }
 
-fn bench_names() -> Vec<String> {
-    let entries = place::root().join(BENCH_DIR).read_dir().into_iter().flatten().flatten();
-    let names =
-        entries.filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".ts").map(str::to_owned));
-    let mut names: Vec<_> = names.collect();
-    names.sort();
-    names
+/// The scripts of the browser tests' package.json that are benchmarks.
+fn bench_names() -> Result<Vec<String>> {
+    let path = place::root().join(Packages::BrowserTests.dir()).join("package.json");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let package: Value = serde_json::from_str(&text).with_context(|| format!("in {}", path.display()))?;
+    let scripts = package["scripts"].as_object().into_iter().flatten();
+    Ok(scripts.filter_map(|(name, _)| name.strip_prefix(SCRIPT).map(str::to_owned)).collect())
 }

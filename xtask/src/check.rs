@@ -28,5 +28,9 @@ fn rust() -> Result<()> {
 /// Biome and the compiler, which needs the types of the bundled peer.
 fn typescript() -> Result<()> {
     artefacts::peer()?;
-    Task::npm(Packages::Web.dir()).args(["run", "check"]).run()
+    for packages in [Packages::Web, Packages::BrowserTests] {
+        setup::packages(packages)?;
+        Task::npm(packages.dir()).args(["run", "--silent", "check"]).run()?;
+    }
+    Ok(())
 }

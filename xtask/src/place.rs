@@ -35,5 +35,3 @@ pub(crate) fn program(names: &[&str]) -> Option<PathBuf> {
 
 /// npm's own name: a script with an extension on Windows.
 pub(crate) const NPM: &str = if cfg!(windows) { "npm.cmd" } else { "npm" };
-/// Runs a program of the npm packages.
-pub(crate) const NPX: &str = if cfg!(windows) { "npx.cmd" } else { "npx" };

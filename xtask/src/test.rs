@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::{
-    artefacts, check, place, say,
+    artefacts, check, say,
     setup::{self, Bindgen, Packages, TestTools, Toolchain},
     stages::Stages,
     tally::Tally,
@@ -32,15 +32,13 @@ fn all(stages: &mut Stages) -> Result<()> {
     stages.count("tests in WebAssembly", in_webassembly)?;
     stages.run("web site", artefacts::site)?;
     stages.run("tracker, release", artefacts::tracker)?;
-    stages.count("browser tests", |tally| browser(&["--grep", "@ci"], tally))
+    stages.count("browser tests", |tally| browser("test:ci", &[], tally))
 }
 
 /// The whole matrix, with arguments for Playwright.
 pub(crate) fn browser_matrix(arguments: &[String]) -> Result<()> {
     artefacts::build()?;
-    let mut tally = Tally::default();
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    browser(&arguments, &mut tally)
+    browser("test", arguments, &mut Tally::default())
 }
 
 /// nextest where it is installed, since it runs the binaries side by side; it leaves the examples in the docs to cargo.
@@ -67,15 +65,13 @@ fn in_webassembly(tally: &mut Tally) -> Result<()> {
         .count(tally)
 }
 
-/// Playwright against the built artefacts.
-fn browser(arguments: &[&str], tally: &mut Tally) -> Result<()> {
+/// Playwright against the built artefacts: a script of tests/browser/package.json.
+fn browser(script: &str, arguments: &[String], tally: &mut Tally) -> Result<()> {
     setup::packages(Packages::BrowserTests)?;
-    let tracker = place::target().join("release/cardume");
     TestTools::find_or_install()?
-        .named_in(Task::new(place::NPX))
-        .dir(Packages::BrowserTests.dir())
-        .env("CARDUME_BIN", tracker)
-        .args(["playwright", "test", "--reporter", "list"])
+        .named_in(Task::npm(Packages::BrowserTests.dir()))
+        .env("CARDUME_BIN", artefacts::tracker_path())
+        .args(["run", "--silent", script, "--", "--reporter", "list"])
         .args(arguments)
         .count(tally)
 }

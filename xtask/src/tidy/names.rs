@@ -23,8 +23,8 @@ const EMPTY_WORDS: [&str; 5] = ["manager", "helper", "helpers", "util", "utils"]
 const EMPTY_NAMES: [&str; 3] = ["data", "info", "process"];
 /// As the first word.
 const EMPTY_VERB: &str = "get";
-/// Named by an interface that we implement.
-const GIVEN: [&str; 1] = ["constructor"];
+/// As the standard library and JavaScript name them.
+const GIVEN: [&str; 2] = ["get_mut", "constructor"];
 
 pub(super) fn check(source: &Source) -> Vec<String> {
     if !matches!(source.extension(), "rs" | "ts" | "js" | "mjs") {
@@ -40,7 +40,7 @@ pub(super) fn check(source: &Source) -> Vec<String> {
 
 /// The name that `line` declares, if it does.
 fn declared(line: &str) -> impl Iterator<Item = &str> {
-    let code = line.split("//").next().unwrap_or_default();
+    let code = line.split("//").next().and_then(|code| code.split('"').next()).unwrap_or_default();
     let mut words = code.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty());
     let name = words.find(|word| DECLARATIONS.contains(word)).and_then(|_| words.next());
     name.filter(|name| !GIVEN.contains(name)).into_iter()

@@ -3,26 +3,28 @@
 use super::Source;
 
 const LIST: &str = include_str!("words.txt");
-/// Files that tools demand in the form they have.
-const EXEMPT: [(&str, &str); 2] = [("export default", ".config.ts"), ("export default", ".config.mjs")];
 
 struct Rule<'a> {
     is_for_tests: bool,
     text: &'a str,
     reason: &'a str,
+    exempt: Option<&'a str>,
 }
 
 pub(super) fn check(source: &Source) -> Vec<String> {
     if !matches!(source.extension(), "rs" | "ts" | "js" | "mjs" | "sh" | "css" | "html") {
         return Vec::new();
     }
-    let rules = rules().filter(|rule| !rule.is_for_tests || source.is_test());
-    let rules = rules
-        .filter(|rule| !EXEMPT.iter().any(|(text, end)| *text == rule.text && source.path.ends_with(end)));
+    let rules = rules().filter(|rule| rule.is_for(source));
     rules.flat_map(|rule| rule.find(source)).collect()
 }
 
 impl Rule<'_> {
+    fn is_for(&self, source: &Source) -> bool {
+        let is_exempt = self.exempt.is_some_and(|end| source.path.ends_with(end));
+        !is_exempt && (!self.is_for_tests || source.is_test())
+    }
+
     fn find(&self, source: &Source) -> Vec<String> {
         let lines = source.text.lines().enumerate().filter(|(_, line)| self.is_in(line));
         lines
@@ -46,7 +48,7 @@ fn rules() -> impl Iterator<Item = Rule<'static>> {
     LIST.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
         let mut columns = line.split('\t');
         let (place, text, reason) = (columns.next()?, columns.next()?, columns.next()?);
-        Some(Rule { is_for_tests: place == "tests", text, reason })
+        Some(Rule { is_for_tests: place == "tests", text, reason, exempt: columns.next() })
     })
 }
 
@@ -82,6 +84,12 @@ mod tests {
         let rule = rules().find(|rule| rule.is_for_tests).unwrap();
         assert_eq!(check("a/src/b.rs", rule.text), Vec::<String>::new());
         assert_eq!(check("a/tests/b.rs", rule.text).len(), 1);
+    }
+
+    #[test]
+    fn a_file_that_a_tool_demands_is_exempt() {
+        let rule = rules().find(|rule| rule.exempt.is_some()).unwrap();
+        assert_eq!(check(&format!("web/a{}", rule.exempt.unwrap()), rule.text), Vec::<String>::new());
     }
 
     #[test]
