@@ -4,7 +4,10 @@
 //! makes chunks of an encoder's bytes, and a [`Publisher`] numbers, hashes and signs them; at a peer a [`Store`] takes
 //! what neighbours send, and keeps and gives only what the channel's key vouches for.
 
+pub mod boxes;
 mod catalog;
+mod cmaf;
+mod cut;
 mod cutter;
 mod descriptor;
 mod key;
@@ -17,7 +20,8 @@ mod window;
 pub use catalog::{
     CATALOG_LEN_LIMIT, CODEC_LEN_LIMIT, Catalog, CatalogError, INIT_LEN_LIMIT, TRACK_LIMIT, Track, TrackKind,
 };
-pub use cutter::{Chunk, Cut, CutError, Cutter, TrackInit};
+pub use cut::{Chunk, Cut, CutError, TrackInit};
+pub use cutter::Cutter;
 pub use descriptor::{
     BlockHash, DESCRIPTOR_LEN_LIMIT, Descriptor, DescriptorError, HASH_LEN, PART_LEN_LIMIT, PartId,
     hash_block,
