@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use cardume_media::{CutPart, PublicKey, Track};
-use cardume_wire::{ChannelId, signal};
+use cardume_media::{Catalog, CatalogError, CutPart, PublicKey, Track};
+use cardume_wire::{ChannelId, Epoch, signal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use crate::window::Window;
@@ -18,18 +18,16 @@ use crate::window::Window;
 ///
 /// Two tracks of 20 parts a second: above a second of them, more than a busy machine is late by. (Wild guess.)
 pub const PART_QUEUE_LIMIT: usize = 64;
-/// Tracks of one broadcast at most, as a catalog allows.
-pub const TRACK_LIMIT: usize = 8;
 
 /// Why a broadcast does not begin or does not go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BroadcastError {
     /// Somebody else is on air.
     #[error("somebody is sending to this channel already; stop that broadcast first")]
     Busy,
-    /// A broadcast without tracks, or with more than a catalog holds.
-    #[error("a broadcast has 1 to {TRACK_LIMIT} tracks")]
-    TrackCount,
+    /// The tracks cannot be broadcast together.
+    #[error("these tracks cannot be broadcast: {0}")]
+    Tracks(#[from] CatalogError),
     /// The tracker is going down.
     #[error("the tracker is shutting down")]
     ShuttingDown,
@@ -130,7 +128,8 @@ impl Channel {
             window,
             changes,
         });
-        let end = ChannelEnd { channel: Arc::clone(&channel), starts: starts_receiver, window: window_sender };
+        let end =
+            ChannelEnd { channel: Arc::clone(&channel), starts: starts_receiver, window: window_sender };
         (channel, end)
     }
 
@@ -220,9 +219,8 @@ impl Reservation {
     /// [`BroadcastError::TrackCount`], or [`BroadcastError::ShuttingDown`]; [`BroadcastError::Busy`] while the
     /// broadcast before the last one is still being wound up.
     pub fn start(self, tracks: Vec<Track>) -> Result<Broadcast, BroadcastError> {
-        if tracks.is_empty() || tracks.len() > TRACK_LIMIT {
-            return Err(BroadcastError::TrackCount);
-        }
+        // The epoch comes later; any will do to check the tracks.
+        let tracks = Catalog::new(Epoch(0), tracks)?.tracks().to_vec();
         let (sender, parts) = mpsc::channel(PART_QUEUE_LIMIT);
         self.channel.starts.try_send(Start { tracks, parts }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => BroadcastError::Busy,
@@ -252,6 +250,11 @@ impl Broadcast {
     pub async fn publish(&mut self, part: CutPart) -> Result<(), BroadcastError> {
         self.parts.send(part).await.map_err(|_| BroadcastError::ShuttingDown)
     }
+
+    /// Ends it and keeps the channel for another broadcast of the same sender.
+    pub fn finish(self) -> Reservation {
+        self.reservation
+    }
 }
 
 /// The channel's other end, for its server peer: what senders bring, and the window to show.
@@ -265,7 +268,7 @@ pub struct ChannelEnd {
 /// A broadcast that begins. It has ended when `parts` ends.
 #[derive(Debug)]
 pub struct Start {
-    /// Its tracks, 1 to [`TRACK_LIMIT`].
+    /// Its tracks, fit for a catalog.
     pub tracks: Vec<Track>,
     /// Its parts as they are cut.
     pub parts: mpsc::Receiver<CutPart>,

@@ -6,7 +6,10 @@
 pub mod channel;
 pub mod clock;
 pub mod config;
+pub mod ingest;
 pub mod rate;
+pub mod server_peer;
+pub mod signal;
 pub mod store;
 pub mod token;
 pub mod window;

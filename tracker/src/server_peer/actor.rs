@@ -1,0 +1,257 @@
+//! The task that owns one channel's session.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cardume_media::{Catalog, CutPart, Publisher, SigningKey};
+use cardume_swarm::{Config, Event, Instant, Session, Stats};
+use cardume_wire::{Epoch, PeerId};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::Common;
+use super::budget::{EgressBudget, Share};
+use super::link::Link;
+use crate::channel::{ChannelEnd, Start};
+use crate::clock::{unix_seconds, wall_time};
+use crate::store::Store;
+use crate::window::Window;
+
+/// What links and statistics ask of the actor. A link's `number` tells it from a later one of the same peer.
+#[derive(Debug)]
+pub(super) enum Command {
+    Opened { peer: PeerId, link: Link },
+    Received { peer: PeerId, number: u64, bytes: Bytes },
+    Backlog { peer: PeerId, number: u64, len: usize },
+    Closed { peer: PeerId, number: u64 },
+    Stats(oneshot::Sender<Stats>),
+}
+
+/// One channel's server peer.
+#[derive(Debug)]
+pub(super) struct Actor {
+    end: ChannelEnd,
+    key: SigningKey,
+    store: Arc<Store>,
+    session: Session,
+    began_at: tokio::time::Instant,
+    links: BTreeMap<PeerId, Link>,
+    link_limit: usize,
+    /// Parts of the broadcast that is on.
+    parts: Option<mpsc::Receiver<CutPart>>,
+    has_broadcast: bool,
+    budget: Arc<EgressBudget>,
+    budget_changes: watch::Receiver<usize>,
+    /// Held while there is something to send and somebody to send it to.
+    share: Option<Share>,
+    stop: CancellationToken,
+}
+
+impl Actor {
+    pub(super) fn new(end: ChannelEnd, key: SigningKey, seed: u64, common: &Common) -> Self {
+        let mut config = Config::server(common.budget.share());
+        config.target_latency = end.channel().target_latency();
+        config.server_link_limit = common.link_limit;
+        let session = Session::new(config, key.public(), seed, Instant::default());
+        Self {
+            end,
+            key,
+            store: Arc::clone(&common.store),
+            session,
+            began_at: tokio::time::Instant::now(),
+            links: BTreeMap::new(),
+            link_limit: common.link_limit,
+            parts: None,
+            has_broadcast: false,
+            budget: Arc::clone(&common.budget),
+            budget_changes: common.budget.changes(),
+            share: None,
+            stop: common.stop.clone(),
+        }
+    }
+
+    pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        let stop = self.stop.clone();
+        loop {
+            self.perform();
+            self.claim_share();
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = sleep_until(self.timeout_at()) => self.session.handle_timeout(self.now()),
+                Ok(()) = self.budget_changes.changed() => self.adopt_share(),
+                part = next_part(&mut self.parts) => match part {
+                    Some(part) => self.publish(part),
+                    None => self.end_broadcast(),
+                },
+                Some(start) = self.end.next_start(), if self.parts.is_none() => self.start_broadcast(start).await,
+                Some(command) = commands.recv() => self.handle(command),
+            }
+        }
+        self.end_broadcast();
+        self.session.leave(self.now());
+        self.perform();
+    }
+
+    fn handle(&mut self, command: Command) {
+        let now = self.now();
+        match command {
+            Command::Opened { peer, link } => self.open(peer, link),
+            Command::Received { peer, number, bytes } if self.is_current(peer, number) => {
+                self.session.receive(peer, &bytes, now);
+            }
+            Command::Backlog { peer, number, len } if self.is_current(peer, number) => {
+                self.session.set_backlog(peer, len, now);
+            }
+            Command::Closed { peer, number } if self.is_current(peer, number) => {
+                self.links.remove(&peer);
+                self.session.link_closed(peer, now);
+            }
+            Command::Stats(reply) => {
+                // Whoever asked may have gone.
+                let _ = reply.send(self.session.stats(now));
+            }
+            Command::Received { .. } | Command::Backlog { .. } | Command::Closed { .. } => {}
+        }
+    }
+
+    fn open(&mut self, peer: PeerId, link: Link) {
+        if let Some(old) = self.links.remove(&peer) {
+            old.abort();
+            self.session.link_closed(peer, self.now());
+        }
+        // Dropping the link closes it.
+        if self.links.len() < self.link_limit {
+            self.links.insert(peer, link);
+            self.session.link_opened(peer, self.now());
+        }
+    }
+
+    fn is_current(&self, peer: PeerId, number: u64) -> bool {
+        self.links.get(&peer).is_some_and(|link| link.number == number)
+    }
+
+    async fn start_broadcast(&mut self, start: Start) {
+        let Some(epoch) = self.next_epoch().await else { return };
+        let catalog = match Catalog::new(epoch, start.tracks) {
+            Ok(catalog) => catalog,
+            // Refused at the door already; dropping `start` tells the sender.
+            Err(error) => return tracing::error!(channel = %self.end.channel().id(), "no broadcast: {error}"),
+        };
+        let tracks: Vec<_> = catalog.tracks().iter().map(|track| track.codec.as_str()).collect();
+        tracing::info!(channel = %self.end.channel().id(), epoch = epoch.0, tracks = tracks.join(" "), "on air");
+        let window = Window::new(epoch, catalog.tracks());
+        self.has_broadcast = true;
+        self.parts = Some(start.parts);
+        self.session.set_clock(wall_time(), self.now());
+        self.session.start_broadcast(Publisher::new(self.key.clone(), catalog), self.now());
+        self.end.update_window(|now| *now = window);
+    }
+
+    async fn next_epoch(&self) -> Option<Epoch> {
+        let (store, channel) = (Arc::clone(&self.store), self.end.channel().id().clone());
+        let seconds = unix_seconds(wall_time());
+        let next = tokio::task::spawn_blocking(move || store.next_epoch(&channel, seconds)).await;
+        match next {
+            Ok(Ok(epoch)) => Some(epoch),
+            // Without a number that has never been used nobody could tell the broadcast from an older one.
+            Ok(Err(error)) => {
+                tracing::error!(channel = %self.end.channel().id(), "no broadcast: {error}");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    fn publish(&mut self, part: CutPart) {
+        let now = self.now();
+        self.session.set_clock(wall_time(), now);
+        match self.session.publish(&part, now) {
+            Ok(()) => self.end.update_window(|window| window.push(part)),
+            Err(error) => tracing::warn!(channel = %self.end.channel().id(), "a part is left out: {error}"),
+        }
+    }
+
+    fn end_broadcast(&mut self) {
+        if self.parts.take().is_some() {
+            tracing::info!(channel = %self.end.channel().id(), "off air");
+            self.session.end_broadcast(self.now());
+            self.end.update_window(|window| window.is_live = false);
+        }
+    }
+
+    /// Does what the session asks for.
+    fn perform(&mut self) {
+        while let Some(event) = self.session.poll_event() {
+            match event {
+                Event::Transmit { to, bytes } => self.transmit(to, bytes),
+                Event::Disconnect { peer } => {
+                    if self.links.remove(&peer).is_some() {
+                        self.session.link_closed(peer, self.now());
+                    }
+                }
+                Event::Blame { peer } => {
+                    tracing::debug!(channel = %self.end.channel().id(), %peer, "sends wrong media");
+                }
+                // A server connects to nobody and plays nothing.
+                Event::Connect { peer } => self.session.connect_failed(peer, self.now()),
+                Event::FindNeighbours { .. }
+                | Event::Attach(_)
+                | Event::Append { .. }
+                | Event::SetRate(_)
+                | Event::Seek { .. } => {}
+            }
+        }
+    }
+
+    fn transmit(&mut self, to: PeerId, bytes: Bytes) {
+        let Some(link) = self.links.get(&to) else { return };
+        let now = self.now();
+        match link.send(bytes) {
+            Some(backlog) => self.session.set_backlog(to, backlog, now),
+            None => {
+                tracing::debug!(channel = %self.end.channel().id(), peer = %to, "link dropped: too slow");
+                self.links.remove(&to);
+                self.session.link_closed(to, now);
+            }
+        }
+    }
+
+    /// Takes a share of the budget while there is something to send, and gives it back when there is not.
+    fn claim_share(&mut self) {
+        let is_active = self.parts.is_some() || (self.has_broadcast && !self.links.is_empty());
+        if is_active && self.share.is_none() {
+            self.share = Some(self.budget.activate());
+        } else if !is_active {
+            self.share = None;
+        }
+    }
+
+    fn adopt_share(&mut self) {
+        self.session.set_uplink_limit(self.budget.share(), self.now());
+    }
+
+    fn now(&self) -> Instant {
+        Instant::from_micros(u64::try_from(self.began_at.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    fn timeout_at(&self) -> Option<tokio::time::Instant> {
+        let at = self.session.poll_timeout()?;
+        self.began_at.checked_add(std::time::Duration::from_micros(at.as_micros()))
+    }
+}
+
+/// `None` when the broadcast has ended; waits for ever when none is on.
+async fn next_part(parts: &mut Option<mpsc::Receiver<CutPart>>) -> Option<CutPart> {
+    match parts {
+        Some(parts) => parts.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,111 @@
+//! The server peer: for each channel a task that runs a [`cardume_swarm::Session`] in the server role, with WebSocket
+//! links to viewers.
+//!
+//! Knows nothing of signalling. What a link says of its peer's id was proven by a resume token before it got here.
+
+mod actor;
+mod budget;
+mod link;
+mod meter;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cardume_media::SigningKey;
+use cardume_swarm::Stats;
+use cardume_wire::ChannelId;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::channel::ChannelEnd;
+use crate::rate::RateLimit;
+use crate::store::Store;
+
+use actor::{Actor, Command};
+pub use budget::EgressBudget;
+pub use link::serve;
+use meter::Meter;
+pub use meter::{Egress, WINDOW};
+
+/// Commands that may wait for a channel's task; links wait when it is full. With whole messages of 64 KiB, 16 MiB.
+const COMMAND_LIMIT: usize = 256;
+/// How long a request for statistics waits for the channel's task.
+const STATS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What all server peers of a tracker have in common.
+#[derive(Debug, Clone)]
+pub struct Common {
+    /// Where epochs are kept.
+    pub store: Arc<Store>,
+    /// What all of them together may send.
+    pub budget: Arc<EgressBudget>,
+    /// Links of one channel at most.
+    pub link_limit: usize,
+    /// Cancelled when the tracker goes down.
+    pub stop: CancellationToken,
+    /// Where their tasks run.
+    pub tasks: TaskTracker,
+}
+
+/// The server peers of all channels.
+#[derive(Debug, Clone, Default)]
+pub struct ServerPeers {
+    by_channel: BTreeMap<ChannelId, ServerPeer>,
+}
+
+impl ServerPeers {
+    /// Starts the server peer of one more channel.
+    ///
+    /// # Errors
+    /// When the system gives no random numbers.
+    pub fn start(
+        &mut self,
+        end: ChannelEnd,
+        key: SigningKey,
+        common: &Common,
+    ) -> Result<(), getrandom::Error> {
+        let seed = getrandom::u64()?;
+        let (sender, commands) = mpsc::channel(COMMAND_LIMIT);
+        let server = ServerPeer { commands: sender, meter: Arc::default() };
+        self.by_channel.insert(end.channel().id().clone(), server);
+        let actor = Actor::new(end, key, seed, common);
+        common.tasks.spawn(actor.run(commands));
+        Ok(())
+    }
+
+    /// The server peer of this channel.
+    pub fn find(&self, channel: &ChannelId) -> Option<&ServerPeer> {
+        self.by_channel.get(channel)
+    }
+}
+
+/// A handle to one channel's server peer; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct ServerPeer {
+    commands: mpsc::Sender<Command>,
+    meter: Arc<Meter>,
+}
+
+impl ServerPeer {
+    /// What it has sent to viewers.
+    pub fn egress(&self) -> Egress {
+        self.meter.read()
+    }
+
+    /// How its session fares; `None` when the tracker goes down or is overloaded.
+    pub async fn stats(&self) -> Option<Stats> {
+        let (reply, answer) = oneshot::channel();
+        let ask = async {
+            self.commands.send(Command::Stats(reply)).await.ok()?;
+            answer.await.ok()
+        };
+        tokio::time::timeout(STATS_TIMEOUT, ask).await.ok().flatten()
+    }
+}
+
+/// What the server peers of a tracker may send together, from its configuration.
+pub fn budget(limit: RateLimit) -> Arc<EgressBudget> {
+    Arc::new(EgressBudget::new(limit))
+}

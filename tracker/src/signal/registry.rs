@@ -1,0 +1,85 @@
+//! The swarms of all channels.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cardume_wire::ChannelId;
+use cardume_wire::signal::FromTracker;
+use tokio_util::sync::CancellationToken;
+
+use super::swarm::{ReportTotals, Swarm, to_json};
+use crate::channel::Channels;
+
+/// Shortest time between two `channel` messages that only count viewers anew.
+///
+/// Two seconds: 10,000 viewers then cost 5,000 small messages a second at worst. On air and off air go out at once.
+const COUNT_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Who watches what: one swarm per channel, each with a lock of its own.
+#[derive(Debug)]
+pub struct Registry {
+    swarms: BTreeMap<ChannelId, Arc<Swarm>>,
+}
+
+impl Registry {
+    /// Empty swarms for these channels; `seed` makes peer ids, so it must not be guessable.
+    pub fn new(channels: &Channels, viewer_limit: u32, seed: u64) -> Self {
+        let viewer_limit = usize::try_from(viewer_limit).unwrap_or(usize::MAX);
+        let swarms = channels.iter().zip(0_u64..).map(|(channel, index)| {
+            let swarm = Swarm::new(Arc::clone(channel), viewer_limit, seed.wrapping_add(index));
+            (channel.id().clone(), Arc::new(swarm))
+        });
+        Self { swarms: swarms.collect() }
+    }
+
+    pub(super) fn find(&self, channel: &ChannelId) -> Option<&Arc<Swarm>> {
+        self.swarms.get(channel)
+    }
+
+    /// What the channel's viewers reported in all.
+    pub fn totals(&self, channel: &ChannelId) -> ReportTotals {
+        self.swarms.get(channel).map(|swarm| swarm.totals()).unwrap_or_default()
+    }
+
+    /// Tells all viewers how their channel changes, until `stop`.
+    pub async fn announce_changes(self: Arc<Self>, channels: Channels, stop: CancellationToken) {
+        let announcers = self.swarms.values().map(|swarm| announce(swarm, &channels));
+        tokio::select! {
+            () = stop.cancelled() => {}
+            _ = futures_util::future::join_all(announcers) => {}
+        }
+    }
+}
+
+async fn announce(swarm: &Swarm, channels: &Channels) {
+    let mut changes = channels.changes();
+    let mut last = swarm.channel().describe();
+    let mut counted_at = tokio::time::Instant::now();
+    while changes.changed().await.is_ok() {
+        let mut now = swarm.channel().describe();
+        if now == last {
+            continue;
+        }
+        if now.is_live == last.is_live {
+            // Wait for the count to settle, but not while the channel goes on or off air.
+            let settled = tokio::time::sleep_until(counted_at + COUNT_INTERVAL);
+            let is_live = swarm.channel().is_live();
+            tokio::select! {
+                () = settled => {}
+                () = live_other_than(swarm, is_live) => {}
+            }
+            now = swarm.channel().describe();
+        }
+        counted_at = tokio::time::Instant::now();
+        swarm.announcement.send_replace(to_json(&FromTracker::Channel { channel: now.clone() }));
+        last = now;
+    }
+}
+
+async fn live_other_than(swarm: &Swarm, is_live: bool) {
+    let mut window = swarm.channel().window();
+    if window.wait_for(|window| window.is_live != is_live).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}

@@ -1,0 +1,421 @@
+//! Who watches one channel now.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::extract::ws::Utf8Bytes;
+use cardume_wire::signal::{FromTracker, NEIGHBOUR_LIMIT, Report};
+use cardume_wire::{ChannelId, PeerId};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::limits::OUTBOX_LIMIT;
+use crate::channel::Channel;
+
+/// Neighbours suggested at once; the overlay wants 8 to 16.
+pub(super) const NEIGHBOURS_SUGGESTED: usize = 8;
+/// Different viewers that must blame a peer before it is suggested to nobody any more.
+///
+/// Three: one liar, or one with a second tab, cannot evict anybody. (Wild guess.)
+const BLAME_LIMIT: usize = 3;
+/// Evicted peers that are remembered; the lowest ids are forgotten first.
+const EVICTED_LIMIT: usize = 1024;
+/// Swarms up to this size are shuffled whole; larger ones are sampled, which costs the same for any size.
+const SHUFFLE_LIMIT: usize = 64;
+/// Draws for each neighbour wanted in a large swarm: with at most a quarter of it excluded, plenty.
+const DRAWS_PER_NEIGHBOUR: usize = 8;
+
+/// Why somebody may not join.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum JoinError {
+    /// The channel has as many viewers as it may.
+    #[error("the channel is full; try again later")]
+    Full,
+}
+
+/// The peer asked for is not here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Gone;
+
+/// Sums over all reports of a channel's viewers since the tracker began.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct ReportTotals {
+    /// Reports that counted.
+    pub n_reports: u64,
+    /// Times a picture stopped for lack of media.
+    pub n_stalls: u64,
+    /// For how long in all, in milliseconds.
+    pub stalled_ms: u64,
+    /// Media bytes that came from neighbours.
+    pub from_peers_len: u64,
+    /// Media bytes that came from the server peer.
+    pub from_server_len: u64,
+    /// Media bytes that were sent to neighbours.
+    pub sent_len: u64,
+}
+
+/// The viewers of one channel. Its lock is never held across an await.
+#[derive(Debug)]
+pub(super) struct Swarm {
+    channel: Arc<Channel>,
+    viewer_limit: usize,
+    members: Mutex<Members>,
+    /// The channel's newest `channel` message, already as JSON.
+    pub(super) announcement: watch::Sender<Utf8Bytes>,
+}
+
+#[derive(Debug)]
+struct Members {
+    by_id: BTreeMap<PeerId, Member>,
+    /// The same peers, to draw from at random.
+    order: Vec<PeerId>,
+    evicted: BTreeSet<PeerId>,
+    n_sessions: u64,
+    totals: ReportTotals,
+    random: ChaCha8Rng,
+}
+
+#[derive(Debug)]
+struct Member {
+    /// Which of the sockets that had this id it is.
+    session: u64,
+    /// Its index in [`Members::order`].
+    index: usize,
+    outbox: mpsc::Sender<Utf8Bytes>,
+    closing: CancellationToken,
+    blamed_by: BTreeSet<PeerId>,
+}
+
+impl Swarm {
+    pub(super) fn new(channel: Arc<Channel>, viewer_limit: usize, seed: u64) -> Self {
+        let announcement = watch::Sender::new(to_json(&FromTracker::Channel { channel: channel.describe() }));
+        let members = Members {
+            by_id: BTreeMap::new(),
+            order: Vec::new(),
+            evicted: BTreeSet::new(),
+            n_sessions: 0,
+            totals: ReportTotals::default(),
+            random: ChaCha8Rng::seed_from_u64(seed),
+        };
+        Self { channel, viewer_limit, members: Mutex::new(members), announcement }
+    }
+
+    pub(super) fn channel(&self) -> &Arc<Channel> {
+        &self.channel
+    }
+
+    /// Lets a viewer in, as the peer it was before or as a new one. An older socket of the same peer is closed.
+    ///
+    /// # Errors
+    /// [`JoinError::Full`].
+    pub(super) fn join(self: &Arc<Self>, resumed: Option<PeerId>) -> Result<Membership, JoinError> {
+        let (outbox, inbox) = mpsc::channel(OUTBOX_LIMIT);
+        let closing = CancellationToken::new();
+        let (peer, session) = {
+            let mut members = self.lock();
+            let is_replacing = resumed.is_some_and(|peer| members.by_id.contains_key(&peer));
+            if members.order.len() >= self.viewer_limit && !is_replacing {
+                return Err(JoinError::Full);
+            }
+            let peer = resumed.unwrap_or_else(|| members.new_id());
+            (peer, members.insert(peer, outbox, closing.clone()))
+        };
+        self.count();
+        Ok(Membership { swarm: Arc::clone(self), peer, session, inbox, closing })
+    }
+
+    /// Sends a message to a member.
+    ///
+    /// # Errors
+    /// [`Gone`] when it is not here; also when it reads too slowly, and then it is closed.
+    pub(super) fn send(&self, to: PeerId, message: &FromTracker) -> Result<(), Gone> {
+        let json = to_json(message);
+        let members = self.lock();
+        let member = members.by_id.get(&to).ok_or(Gone)?;
+        member.outbox.try_send(json).map_err(|error| {
+            if let TrySendError::Full(_) = error {
+                member.closing.cancel();
+            }
+            Gone
+        })
+    }
+
+    /// Up to [`NEIGHBOURS_SUGGESTED`] members at random, other than these.
+    pub(super) fn neighbours(&self, of: PeerId, without: &[PeerId]) -> Vec<PeerId> {
+        let mut members = self.lock();
+        members.sample(NEIGHBOURS_SUGGESTED.min(NEIGHBOUR_LIMIT), of, without)
+    }
+
+    /// Records that `by` accuses `peer` of wrong media.
+    pub(super) fn blame(&self, by: PeerId, peer: PeerId) {
+        let mut members = self.lock();
+        let Some(member) = members.by_id.get_mut(&peer).filter(|_| by != peer) else { return };
+        if member.blamed_by.len() < BLAME_LIMIT {
+            member.blamed_by.insert(by);
+        }
+        if member.blamed_by.len() >= BLAME_LIMIT && members.evicted.insert(peer) {
+            tracing::warn!(channel = %self.channel.id(), %peer, "evicted: {BLAME_LIMIT} viewers blame it for wrong media");
+            if members.evicted.len() > EVICTED_LIMIT {
+                members.evicted.pop_first();
+            }
+        }
+    }
+
+    pub(super) fn report(&self, report: &Report) {
+        self.lock().totals.add(report);
+    }
+
+    pub(super) fn totals(&self) -> ReportTotals {
+        self.lock().totals.clone()
+    }
+
+    fn leave(&self, peer: PeerId, session: u64) {
+        self.lock().remove(peer, session);
+        self.count();
+    }
+
+    fn count(&self) {
+        let n_viewers = self.lock().order.len();
+        self.channel.set_viewers(u32::try_from(n_viewers).unwrap_or(u32::MAX));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Members> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Members {
+    fn new_id(&mut self) -> PeerId {
+        loop {
+            let peer = PeerId::new(self.random.next_u64());
+            if !peer.is_server() && !self.by_id.contains_key(&peer) {
+                return peer;
+            }
+        }
+    }
+
+    /// Enters the peer and gives its session's number.
+    fn insert(&mut self, peer: PeerId, outbox: mpsc::Sender<Utf8Bytes>, closing: CancellationToken) -> u64 {
+        self.n_sessions += 1;
+        let session = self.n_sessions;
+        if let Some(member) = self.by_id.get_mut(&peer) {
+            member.closing.cancel();
+            (member.session, member.outbox, member.closing) = (session, outbox, closing);
+            return session;
+        }
+        let member = Member { session, index: self.order.len(), outbox, closing, blamed_by: BTreeSet::new() };
+        self.order.push(peer);
+        self.by_id.insert(peer, member);
+        session
+    }
+
+    /// Removes the peer unless a newer session has taken its place.
+    fn remove(&mut self, peer: PeerId, session: u64) {
+        let is_current = self.by_id.get(&peer).is_some_and(|member| member.session == session);
+        let Some(member) = is_current.then(|| self.by_id.remove(&peer)).flatten() else { return };
+        self.order.swap_remove(member.index);
+        if let Some(moved) = self.order.get(member.index).and_then(|moved| self.by_id.get_mut(moved)) {
+            moved.index = member.index;
+        }
+    }
+
+    fn sample(&mut self, n_wanted: usize, of: PeerId, without: &[PeerId]) -> Vec<PeerId> {
+        let mut chosen = Vec::with_capacity(n_wanted);
+        let n_members = self.order.len();
+        let n_draws = if n_members <= SHUFFLE_LIMIT { n_members } else { n_wanted * DRAWS_PER_NEIGHBOUR };
+        for drawn in 0..n_draws.min(n_members) {
+            // A partial Fisher-Yates shuffle of the order itself: each draw is uniform over what is not drawn yet.
+            let index = drawn + self.below(n_members - drawn);
+            self.swap(drawn, index);
+            let Some(&peer) = self.order.get(drawn) else { break };
+            if peer != of && !without.contains(&peer) && !self.evicted.contains(&peer) {
+                chosen.push(peer);
+            }
+            if chosen.len() == n_wanted {
+                break;
+            }
+        }
+        chosen
+    }
+
+    /// A random index below `n`, which is not 0.
+    fn below(&mut self, n: usize) -> usize {
+        // The bias is below n / 2^64.
+        let n = n.max(1) as u64;
+        usize::try_from(self.random.next_u64() % n).unwrap_or(0)
+    }
+
+    fn swap(&mut self, left: usize, right: usize) {
+        self.order.swap(left, right);
+        for index in [left, right] {
+            if let Some(member) = self.order.get(index).and_then(|peer| self.by_id.get_mut(peer)) {
+                member.index = index;
+            }
+        }
+    }
+}
+
+impl ReportTotals {
+    fn add(&mut self, report: &Report) {
+        // A viewer may claim anything; sums saturate.
+        let add = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more);
+        add(&mut self.n_reports, 1);
+        add(&mut self.n_stalls, u64::from(report.n_stalls));
+        add(&mut self.stalled_ms, u64::from(report.stalled_ms));
+        add(&mut self.from_peers_len, report.from_peers_len);
+        add(&mut self.from_server_len, report.from_server_len);
+        add(&mut self.sent_len, report.sent_len);
+    }
+}
+
+/// A viewer's place in a swarm; dropping it gives the place up.
+#[derive(Debug)]
+pub(super) struct Membership {
+    swarm: Arc<Swarm>,
+    peer: PeerId,
+    session: u64,
+    /// Messages from other members.
+    pub(super) inbox: mpsc::Receiver<Utf8Bytes>,
+    /// Cancelled when another socket took the peer's place, or this one reads too slowly.
+    pub(super) closing: CancellationToken,
+}
+
+impl Membership {
+    pub(super) fn peer(&self) -> PeerId {
+        self.peer
+    }
+
+    pub(super) fn swarm(&self) -> &Arc<Swarm> {
+        &self.swarm
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        self.swarm.leave(self.peer, self.session);
+    }
+}
+
+/// The message as it travels.
+pub(super) fn to_json(message: &FromTracker) -> Utf8Bytes {
+    // Strings, numbers and lists of them: nothing in these types fails to serialise.
+    serde_json::to_string(message).unwrap_or_default().into()
+}
+
+/// Names a channel in errors.
+pub(super) fn unknown_channel(id: &ChannelId) -> String {
+    format!("there is no channel {:?} here", id.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::{ChannelSetup, Channels};
+    use std::time::Duration;
+
+    fn swarm(viewer_limit: usize) -> Arc<Swarm> {
+        let setup = ChannelSetup {
+            id: "live".parse().unwrap(),
+            title: "Live".to_owned(),
+            stream_key: "secret-key".to_owned(),
+            target_latency: Duration::from_secs(2),
+            public_key: cardume_media::SigningKey::from_seed([1; 32]).public(),
+        };
+        let (channels, _) = Channels::new(vec![setup]);
+        let channel = channels.find(&"live".parse().unwrap()).unwrap();
+        Arc::new(Swarm::new(channel, viewer_limit, 1))
+    }
+
+    fn n_viewers(swarm: &Swarm) -> u32 {
+        swarm.channel().describe().n_viewers
+    }
+
+    #[test]
+    fn a_joiner_is_told_of_all_in_a_small_swarm_and_never_of_itself() {
+        let swarm = swarm(100);
+        let members: Vec<_> = (0..5).map(|_| swarm.join(None).unwrap()).collect();
+        let mut neighbours = swarm.neighbours(members[0].peer(), &[]);
+        neighbours.sort();
+        let mut others: Vec<_> = members[1..].iter().map(Membership::peer).collect();
+        others.sort();
+        assert_eq!(neighbours, others);
+        assert_eq!(swarm.neighbours(members[0].peer(), &others[..3]), others[3..]);
+    }
+
+    #[test]
+    fn in_a_large_swarm_everybody_is_suggested_now_and_then() {
+        let swarm = swarm(1000);
+        let members: Vec<_> = (0..300).map(|_| swarm.join(None).unwrap()).collect();
+        let mut seen = BTreeSet::new();
+        for member in &members {
+            let neighbours = swarm.neighbours(member.peer(), &[]);
+            assert_eq!(neighbours.iter().collect::<BTreeSet<_>>().len(), NEIGHBOURS_SUGGESTED);
+            assert!(!neighbours.contains(&member.peer()));
+            seen.extend(neighbours);
+        }
+        // 2,400 draws from 300: a peer is missed with a probability of e^-8.
+        assert!(seen.len() > 290, "{}", seen.len());
+    }
+
+    #[test]
+    fn members_come_and_go_and_are_counted() {
+        let swarm = swarm(3);
+        let mut members: Vec<_> = (0..3).map(|_| swarm.join(None).unwrap()).collect();
+        assert_eq!(swarm.join(None).unwrap_err(), JoinError::Full);
+        let gone = members.remove(0).peer();
+        assert_eq!(n_viewers(&swarm), 2);
+        assert_eq!(swarm.neighbours(members[0].peer(), &[]), [members[1].peer()]);
+        let message = FromTracker::Gone { peer: gone };
+        assert_eq!(swarm.send(gone, &message), Err(Gone));
+        assert_eq!(swarm.send(members[0].peer(), &message), Ok(()));
+        assert_eq!(members[0].inbox.try_recv().unwrap(), to_json(&message));
+    }
+
+    #[test]
+    fn a_resumed_peer_takes_the_place_of_its_older_socket() {
+        let swarm = swarm(1);
+        let old = swarm.join(None).unwrap();
+        let peer = old.peer();
+        let new = swarm.join(Some(peer)).unwrap();
+        assert!(old.closing.is_cancelled() && !new.closing.is_cancelled());
+        drop(old);
+        assert_eq!((new.peer(), n_viewers(&swarm)), (peer, 1));
+        drop(new);
+        assert_eq!(n_viewers(&swarm), 0);
+    }
+
+    #[test]
+    fn a_member_that_does_not_read_is_closed() {
+        let swarm = swarm(10);
+        let slow = swarm.join(None).unwrap();
+        let message = FromTracker::Gone { peer: PeerId::new(1) };
+        for _ in 0..OUTBOX_LIMIT {
+            swarm.send(slow.peer(), &message).unwrap();
+        }
+        assert!(!slow.closing.is_cancelled());
+        assert_eq!(swarm.send(slow.peer(), &message), Err(Gone));
+        assert!(slow.closing.is_cancelled());
+    }
+
+    #[test]
+    fn a_peer_blamed_by_enough_different_viewers_is_suggested_no_more() {
+        let swarm = swarm(10);
+        let members: Vec<_> = (0..5).map(|_| swarm.join(None).unwrap()).collect();
+        let polluter = members[0].peer();
+        let is_suggested = || swarm.neighbours(members[4].peer(), &[]).contains(&polluter);
+        for _ in 0..5 {
+            swarm.blame(members[1].peer(), polluter);
+            swarm.blame(polluter, polluter);
+        }
+        swarm.blame(members[2].peer(), polluter);
+        assert!(is_suggested(), "two accusers are too few");
+        swarm.blame(members[3].peer(), polluter);
+        assert!(!is_suggested());
+        let again = swarm.join(Some(polluter)).unwrap();
+        assert_eq!(again.peer(), polluter);
+        assert!(!is_suggested(), "rejoining does not help");
+    }
+}
