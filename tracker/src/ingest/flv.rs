@@ -228,11 +228,8 @@ mod tests {
 
     #[test]
     fn enhanced_video_has_composition_times_only_where_the_codec_has() {
-        let frame = |composition_ms| VideoTag::Frame {
-            is_key: true,
-            composition_ms,
-            data: Bytes::from_static(b"x"),
-        };
+        let frame =
+            |composition_ms| VideoTag::Frame { is_key: true, composition_ms, data: Bytes::from_static(b"x") };
         assert_eq!(video(b"\x91hvc1\x00\x00\x28x"), Ok(frame(40)));
         assert_eq!(video(b"\x93hvc1x"), Ok(frame(0)));
         assert_eq!(video(b"\x91av01x"), Ok(frame(0)));
@@ -242,7 +239,10 @@ mod tests {
 
     #[test]
     fn aac_and_opus_are_read() {
-        assert_eq!(audio(b"\xAF\x00\x12\x10"), Ok(AudioTag::Config(AudioCodec::Aac, Bytes::from_static(b"\x12\x10"))));
+        assert_eq!(
+            audio(b"\xAF\x00\x12\x10"),
+            Ok(AudioTag::Config(AudioCodec::Aac, Bytes::from_static(b"\x12\x10")))
+        );
         assert_eq!(audio(b"\xAF\x01x"), Ok(AudioTag::Frame(Bytes::from_static(b"x"))));
         assert_eq!(audio(b"\x91Opusx"), Ok(AudioTag::Frame(Bytes::from_static(b"x"))));
     }

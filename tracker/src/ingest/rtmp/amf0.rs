@@ -207,7 +207,10 @@ mod tests {
     #[test]
     fn arrays_that_claim_more_than_is_there_are_refused() {
         assert_eq!(decode(&[STRICT_ARRAY, 0xFF, 0xFF, 0xFF, 0xFF, NULL]), Err(Malformed));
-        assert_eq!(decode(&[STRICT_ARRAY, 0, 0, 0xFF, 0xFF].into_iter().chain([NULL; 2000]).collect::<Vec<_>>()), Err(Malformed));
+        assert_eq!(
+            decode(&[STRICT_ARRAY, 0, 0, 0xFF, 0xFF].into_iter().chain([NULL; 2000]).collect::<Vec<_>>()),
+            Err(Malformed)
+        );
     }
 
     #[test]

@@ -1,0 +1,10 @@
+//! Takes media from encoders: RTMP, and HTTP push of CMAF. What comes in leaves through [`crate::channel::Broadcast`].
+
+mod clock;
+mod flv;
+mod fmp4;
+mod remux;
+pub mod rtmp;
+mod sps;
+
+pub use clock::CaptureClock;
