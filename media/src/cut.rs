@@ -127,6 +127,9 @@ pub enum CutError {
         "codec {0} is not supported: send H.264, H.265, AV1 or VP9 with AAC, Opus, FLAC or (E-)AC-3, not encrypted"
     )]
     UnknownCodec(FourCc),
+    /// A sample entry whose decoder configuration is missing or broken: the encoder wrote `moov` before it knew.
+    #[error("the decoder configuration of {0} is missing or broken: with ffmpeg, add -movflags +delay_moov")]
+    NoDecoderConfiguration(FourCc),
     /// A `moof` that points out of its `mdat`.
     #[error("a moof places samples outside of the mdat that follows it")]
     DataOutside,

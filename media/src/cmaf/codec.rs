@@ -2,6 +2,7 @@
 
 use crate::TrackKind;
 use crate::boxes::{Mp4Box, boxes};
+use crate::cut::CutError;
 use crate::read::Reader;
 
 /// Bytes of a visual sample entry before its boxes (ISO/IEC 14496-12, section 12.1.3).
@@ -20,12 +21,16 @@ pub(crate) struct SampleEntry {
 }
 
 impl SampleEntry {
-    /// Reads a sample entry; `None` when the codec is unknown, encrypted or its configuration broken.
-    pub(crate) fn parse(entry: &Mp4Box<'_>, kind: TrackKind) -> Option<Self> {
-        match kind {
-            TrackKind::Video => Self::parse_video(entry),
-            TrackKind::Audio => Self::parse_audio(entry),
-        }
+    /// Reads a sample entry.
+    pub(crate) fn parse(entry: &Mp4Box<'_>, kind: TrackKind) -> Result<Self, CutError> {
+        let parsed = match (kind, &entry.kind.0) {
+            (TrackKind::Video, b"avc1" | b"avc3" | b"hvc1" | b"hev1" | b"av01" | b"vp09") => {
+                Self::parse_video(entry)
+            }
+            (TrackKind::Audio, b"mp4a" | b"Opus" | b"fLaC" | b"ac-3" | b"ec-3") => Self::parse_audio(entry),
+            _ => return Err(CutError::UnknownCodec(entry.kind)),
+        };
+        parsed.ok_or(CutError::NoDecoderConfiguration(entry.kind))
     }
 
     fn parse_video(entry: &Mp4Box<'_>) -> Option<Self> {
@@ -35,11 +40,10 @@ impl SampleEntry {
         let children = entry.body.get(VISUAL_LEN..)?;
         let name = std::str::from_utf8(&entry.kind.0).ok()?;
         let codec = match &entry.kind.0 {
-            b"avc1" | b"avc3" => avc(name, child(children, b"avcC")?),
-            b"hvc1" | b"hev1" => hevc(name, child(children, b"hvcC")?),
             b"av01" => av1(child(children, b"av1C")?),
             b"vp09" => vp9(child(children, b"vpcC")?),
-            _ => None,
+            b"hvc1" | b"hev1" => hevc(name, child(children, b"hvcC")?),
+            _ => avc(name, child(children, b"avcC")?),
         }?;
         Some(Self { codec, width, height, bitrate: bitrate(children) })
     }
@@ -47,13 +51,11 @@ impl SampleEntry {
     fn parse_audio(entry: &Mp4Box<'_>) -> Option<Self> {
         let children = entry.body.get(AUDIO_LEN..)?;
         let codec = match &entry.kind.0 {
-            b"mp4a" => mpeg4_audio(child(children, b"esds")?),
-            b"Opus" => Some("opus".to_owned()),
-            b"fLaC" => Some("flac".to_owned()),
-            b"ac-3" => Some("ac-3".to_owned()),
-            b"ec-3" => Some("ec-3".to_owned()),
-            _ => None,
-        }?;
+            b"mp4a" => mpeg4_audio(child(children, b"esds")?)?,
+            b"Opus" => "opus".to_owned(),
+            b"fLaC" => "flac".to_owned(),
+            name => std::str::from_utf8(name).ok()?.to_owned(),
+        };
         Some(Self { codec, width: 0, height: 0, bitrate: bitrate(children) })
     }
 }

@@ -76,8 +76,7 @@ impl<'a> Trak<'a> {
     }
 
     fn into_track(self, mvex: &[u8], bytes: Vec<u8>) -> Result<InitTrack, CutError> {
-        let entry =
-            SampleEntry::parse(&self.entry, self.kind).ok_or(CutError::UnknownCodec(self.entry.kind))?;
+        let entry = SampleEntry::parse(&self.entry, self.kind)?;
         if bytes.len() > INIT_LEN_LIMIT {
             return Err(CutError::TooLong {
                 what: "init segment",
