@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use cardume_media::{Catalog, CatalogError, CutPart, PublicKey, Track};
+use cardume_media::{Catalog, CatalogError, CutPart, PublicKey, SigningKey, Track};
 use cardume_wire::{ChannelId, Epoch, signal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
@@ -44,8 +44,8 @@ pub struct ChannelSetup {
     pub stream_key: String,
     /// Capture to screen, as its viewers hold it.
     pub target_latency: Duration,
-    /// What its catalogs and descriptors are verified with.
-    pub public_key: PublicKey,
+    /// What its catalogs and descriptors are signed with.
+    pub signing_key: SigningKey,
 }
 
 /// All channels of this tracker; a handle that is cheap to clone.
@@ -120,7 +120,7 @@ impl Channel {
             id: setup.id,
             title: setup.title,
             target_latency: setup.target_latency,
-            public_key: setup.public_key,
+            public_key: setup.signing_key.public(),
             key_digest: blake3::hash(setup.stream_key.as_bytes()),
             n_viewers: AtomicU32::new(0),
             air: Arc::new(Semaphore::new(1)),
@@ -129,7 +129,12 @@ impl Channel {
             changes,
         });
         let end =
-            ChannelEnd { channel: Arc::clone(&channel), starts: starts_receiver, window: window_sender };
+            ChannelEnd {
+                channel: Arc::clone(&channel),
+                signing_key: setup.signing_key,
+                starts: starts_receiver,
+                window: window_sender,
+            };
         (channel, end)
     }
 
@@ -261,6 +266,7 @@ impl Broadcast {
 #[derive(Debug)]
 pub struct ChannelEnd {
     channel: Arc<Channel>,
+    signing_key: SigningKey,
     starts: mpsc::Receiver<Start>,
     window: watch::Sender<Arc<Window>>,
 }
@@ -278,6 +284,11 @@ impl ChannelEnd {
     /// The channel.
     pub fn channel(&self) -> &Arc<Channel> {
         &self.channel
+    }
+
+    /// What its broadcasts are signed with.
+    pub fn signing_key(&self) -> &SigningKey {
+        &self.signing_key
     }
 
     /// The next broadcast; `None` when the table is gone. Cancel safe.

@@ -21,6 +21,8 @@ const STREAM_KEY_LEN: std::ops::RangeInclusive<usize> = 8..=128;
 const CHANNEL_LIMIT: usize = 1_000;
 /// The channel of a tracker that is configured with none.
 pub const DEFAULT_CHANNEL: &str = "live";
+/// The channel of [`Config::demo`].
+pub const DEMO_CHANNEL: &str = "demo";
 /// Would hide behind `/v1/channels/events`.
 const RESERVED_CHANNEL: &str = "events";
 
@@ -78,6 +80,12 @@ pub struct Config {
     #[config(env = "CARDUME_SITE")]
     #[config(layer_attr(arg(long, value_name = "DIR")))]
     pub site: Option<PathBuf>,
+
+    /// Whether to have a channel "demo" that shows a short sample for ever, without any encoder.
+    #[config(default = false, env = "CARDUME_DEMO")]
+    #[config(layer_attr(arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)))]
+    #[config(layer_attr(arg(default_missing_value = "true")))]
+    pub demo: bool,
 
     /// STUN and TURN servers that viewers use to reach each other through NATs, each such as
     /// { urls = ["stun:stun.example.org:3478"] }, for TURN with username and credential. Without any, viewers
@@ -190,7 +198,10 @@ impl Config {
     fn finish(mut self) -> Result<Self, ConfigError> {
         self.check()?;
         if self.channel.is_empty() {
-            self.channel.push(ChannelConfig::default_channel());
+            self.channel.push(ChannelConfig::new(DEFAULT_CHANNEL, "Live"));
+        }
+        if self.demo && self.channel.iter().all(|channel| channel.id.as_str() != DEMO_CHANNEL) {
+            self.channel.push(ChannelConfig::new(DEMO_CHANNEL, "Demo"));
         }
         Ok(self)
     }
@@ -221,11 +232,10 @@ impl Config {
 }
 
 impl ChannelConfig {
-    fn default_channel() -> Self {
-        // The one name in this file that is no setting: what a tracker without configuration serves.
-        let id = DEFAULT_CHANNEL.parse();
-        let Ok(id) = id else { unreachable!("{DEFAULT_CHANNEL} is a valid channel id") };
-        Self { id, title: Some("Live".to_owned()), key: None, target_latency_ms: None }
+    /// A channel of ours, with a key to be generated.
+    fn new(id: &str, title: &str) -> Self {
+        let Ok(id) = id.parse() else { unreachable!("the ids in this file are valid") };
+        Self { id, title: Some(title.to_owned()), key: None, target_latency_ms: None }
     }
 
     /// For people.

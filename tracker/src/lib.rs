@@ -3,13 +3,16 @@
 //! The binary `cardume` is a thin command line around this library, so that tests start the same thing in their own
 //! process on port 0. Signalling does not know media, and the server peer does not know signalling: they meet in `app`.
 
+pub mod app;
 pub mod channel;
 pub mod clock;
 pub mod config;
+pub mod http;
 pub mod ingest;
 pub mod rate;
 pub mod server_peer;
 pub mod signal;
+pub mod site;
 pub mod store;
 pub mod token;
 pub mod window;

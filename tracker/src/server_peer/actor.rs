@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cardume_media::{Catalog, CutPart, Publisher, SigningKey};
+use cardume_media::{Catalog, CutPart, Publisher};
 use cardume_swarm::{Config, Event, Instant, Session, Stats};
 use cardume_wire::{Epoch, PeerId};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -32,7 +32,6 @@ pub(super) enum Command {
 #[derive(Debug)]
 pub(super) struct Actor {
     end: ChannelEnd,
-    key: SigningKey,
     store: Arc<Store>,
     session: Session,
     began_at: tokio::time::Instant,
@@ -49,14 +48,13 @@ pub(super) struct Actor {
 }
 
 impl Actor {
-    pub(super) fn new(end: ChannelEnd, key: SigningKey, seed: u64, common: &Common) -> Self {
+    pub(super) fn new(end: ChannelEnd, seed: u64, common: &Common) -> Self {
         let mut config = Config::server(common.budget.share());
         config.target_latency = end.channel().target_latency();
         config.server_link_limit = common.link_limit;
-        let session = Session::new(config, key.public(), seed, Instant::default());
+        let session = Session::new(config, end.signing_key().public(), seed, Instant::default());
         Self {
             end,
-            key,
             store: Arc::clone(&common.store),
             session,
             began_at: tokio::time::Instant::now(),
@@ -144,7 +142,7 @@ impl Actor {
         self.has_broadcast = true;
         self.parts = Some(start.parts);
         self.session.set_clock(wall_time(), self.now());
-        self.session.start_broadcast(Publisher::new(self.key.clone(), catalog), self.now());
+        self.session.start_broadcast(Publisher::new(self.end.signing_key().clone(), catalog), self.now());
         self.end.update_window(|now| *now = window);
     }
 

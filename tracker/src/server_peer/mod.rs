@@ -12,7 +12,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cardume_media::SigningKey;
 use cardume_swarm::Stats;
 use cardume_wire::ChannelId;
 use tokio::sync::{mpsc, oneshot};
@@ -63,14 +62,13 @@ impl ServerPeers {
     pub fn start(
         &mut self,
         end: ChannelEnd,
-        key: SigningKey,
         common: &Common,
     ) -> Result<(), getrandom::Error> {
         let seed = getrandom::u64()?;
         let (sender, commands) = mpsc::channel(COMMAND_LIMIT);
         let server = ServerPeer { commands: sender, meter: Arc::default() };
         self.by_channel.insert(end.channel().id().clone(), server);
-        let actor = Actor::new(end, key, seed, common);
+        let actor = Actor::new(end, seed, common);
         common.tasks.spawn(actor.run(commands));
         Ok(())
     }

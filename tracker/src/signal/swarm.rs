@@ -322,7 +322,7 @@ mod tests {
             title: "Live".to_owned(),
             stream_key: "secret-key".to_owned(),
             target_latency: Duration::from_secs(2),
-            public_key: cardume_media::SigningKey::from_seed([1; 32]).public(),
+            signing_key: cardume_media::SigningKey::from_seed([1; 32]),
         };
         let (channels, _) = Channels::new(vec![setup]);
         let channel = channels.find(&"live".parse().unwrap()).unwrap();

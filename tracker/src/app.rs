@@ -1,0 +1,190 @@
+//! One running tracker: makes the rooms and introduces them to each other.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cardume_media::SigningKey;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::channel::{ChannelEnd, ChannelSetup, Channels};
+use crate::config::{ChannelConfig, Config};
+use crate::http::{self, Http};
+use crate::ingest;
+use crate::server_peer::{self, Common, ServerPeers};
+use crate::signal::{Registry, Signalling};
+use crate::site::{NoSite, Site};
+use crate::store::{Store, StoreError};
+use crate::token::Tokens;
+
+/// Time for viewers to hear that the tracker goes down, and for requests to end. (Wild guess: several round trips.)
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
+
+/// Why a tracker does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The site's directory.
+    #[error(transparent)]
+    Site(#[from] NoSite),
+    /// The system has no random numbers.
+    #[error("the system gives no random numbers: {0}")]
+    Random(#[from] getrandom::Error),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address} for {purpose}: {source}; is another program using it? (choose another with {flag})")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What it is for.
+        purpose: &'static str,
+        /// The flag that changes it.
+        flag: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// Who may send to a channel, for the operator's eyes.
+#[derive(Debug, Clone)]
+pub struct StreamKey {
+    /// The channel.
+    pub channel: ChannelConfig,
+    /// Its secret.
+    pub key: String,
+    /// Whether it was made by the tracker, so that nobody can know it from the configuration.
+    pub is_generated: bool,
+}
+
+/// A tracker that runs until it is shut down.
+#[derive(Debug)]
+pub struct Tracker {
+    http_address: SocketAddr,
+    rtmp_address: SocketAddr,
+    channels: Channels,
+    stream_keys: Vec<StreamKey>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Tracker {
+    /// Opens the store, listens, and serves.
+    ///
+    /// # Errors
+    /// When the data directory, the site or an address cannot be used.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let store = Arc::new(Store::open(&config.data_dir)?);
+        let site = config.site.as_deref().map_or_else(|| Ok(Site::embedded()), Site::directory)?;
+        let http_listener = listen(config.http, "HTTP", "--http").await?;
+        let rtmp_listener = listen(config.rtmp, "RTMP", "--rtmp").await?;
+        let (http_address, rtmp_address) =
+            (address_of(&http_listener, config.http), address_of(&rtmp_listener, config.rtmp));
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+
+        let stream_keys = stream_keys(&config, &store)?;
+        let (channels, ends) = Channels::new(setups(&stream_keys, &store)?);
+        let common = Common {
+            store: Arc::clone(&store),
+            budget: server_peer::budget(config.egress_limit),
+            link_limit: usize::try_from(config.viewer_limit).unwrap_or(usize::MAX),
+            stop: stop.clone(),
+            tasks: tasks.clone(),
+        };
+        let servers = Arc::new(start_servers(ends, &common)?);
+
+        let registry = Arc::new(Registry::new(&channels, config.viewer_limit, getrandom::u64()?));
+        tasks.spawn(Arc::clone(&registry).announce_changes(channels.clone(), stop.clone()));
+        let tokens = Tokens::new(store.resume_secret()?);
+        let signalling =
+            Signalling { registry, tokens, ice_servers: config.ice_servers.into(), stop: stop.clone() };
+        let routes = http::router(Http {
+            channels: channels.clone(),
+            signalling,
+            servers,
+            budget: common.budget,
+            site,
+            stop: stop.clone(),
+            tasks: tasks.clone(),
+        });
+        let server = http::serve(http_listener, routes, config.connection_limit, stop.clone(), tasks.clone());
+        tasks.spawn(server);
+        tasks.spawn(ingest::rtmp::serve(rtmp_listener, channels.clone(), stop.clone()));
+        Ok(Self { http_address, rtmp_address, channels, stream_keys, stop, tasks })
+    }
+
+    /// Where HTTP is served.
+    pub fn http_address(&self) -> SocketAddr {
+        self.http_address
+    }
+
+    /// Where RTMP is accepted.
+    pub fn rtmp_address(&self) -> SocketAddr {
+        self.rtmp_address
+    }
+
+    /// The channel table.
+    pub fn channels(&self) -> &Channels {
+        &self.channels
+    }
+
+    /// Who may send to what.
+    pub fn stream_keys(&self) -> &[StreamKey] {
+        &self.stream_keys
+    }
+
+    /// Takes no more connections, tells viewers to come back, ends broadcasts and closes links. Takes
+    /// [`SHUTDOWN_LIMIT`] at most; what is open then is cut off. True when nothing had to be.
+    pub async fn shutdown(self) -> bool {
+        self.stop.cancel();
+        self.tasks.close();
+        tokio::time::timeout(SHUTDOWN_LIMIT, self.tasks.wait()).await.is_ok()
+    }
+}
+
+async fn listen(
+    address: SocketAddr,
+    purpose: &'static str,
+    flag: &'static str,
+) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, purpose, flag, source })
+}
+
+/// With the port that the system chose for port 0.
+fn address_of(listener: &TcpListener, asked: SocketAddr) -> SocketAddr {
+    listener.local_addr().unwrap_or(asked)
+}
+
+fn stream_keys(config: &Config, store: &Store) -> Result<Vec<StreamKey>, StoreError> {
+    let stream_key = |channel: &ChannelConfig| {
+        let (key, is_generated) = match &channel.key {
+            Some(key) => (key.clone(), false),
+            None => (store.stream_key(&channel.id)?, true),
+        };
+        Ok(StreamKey { channel: channel.clone(), key, is_generated })
+    };
+    config.channel.iter().map(stream_key).collect()
+}
+
+fn setups(keys: &[StreamKey], store: &Store) -> Result<Vec<ChannelSetup>, StoreError> {
+    let setup = |StreamKey { channel, key, .. }: &StreamKey| {
+        Ok(ChannelSetup {
+            id: channel.id.clone(),
+            title: channel.title().to_owned(),
+            stream_key: key.clone(),
+            target_latency: channel.target_latency(),
+            signing_key: SigningKey::from_seed(store.signing_seed(&channel.id)?),
+        })
+    };
+    keys.iter().map(setup).collect()
+}
+
+fn start_servers(ends: Vec<ChannelEnd>, common: &Common) -> Result<ServerPeers, StartError> {
+    let mut servers = ServerPeers::default();
+    for end in ends {
+        servers.start(end, common)?;
+    }
+    Ok(servers)
+}

@@ -1,0 +1,68 @@
+//! The two WebSockets: signalling and the link to the server peer.
+
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use cardume_wire::{link, signal};
+use serde::Deserialize;
+
+use super::{Http, api, failure};
+use crate::clock::wall_time;
+
+/// What a viewer may send in one signalling message before the socket refuses to read it at all. Beyond the protocol's
+/// own limit, so that who exceeds that one is told so.
+const SIGNAL_READ_LIMIT: usize = 4 * signal::MESSAGE_LEN_LIMIT;
+
+type Upgrade = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
+
+pub(super) async fn signal(State(http): State<Http>, upgrade: Upgrade) -> Response {
+    let upgrade = match upgrade {
+        Ok(upgrade) => upgrade,
+        Err(rejection) => return not_a_socket(&rejection),
+    };
+    let (signalling, tasks) = (http.signalling, http.tasks);
+    upgrade
+        .max_message_size(SIGNAL_READ_LIMIT)
+        .max_frame_size(SIGNAL_READ_LIMIT)
+        .on_upgrade(move |socket| tasks.track_future(crate::signal::serve(socket, signalling)))
+}
+
+#[derive(Deserialize)]
+pub(super) struct LinkQuery {
+    #[serde(default)]
+    token: String,
+}
+
+pub(super) async fn link(
+    State(http): State<Http>,
+    Path(id): Path<String>,
+    Query(query): Query<LinkQuery>,
+    upgrade: Upgrade,
+) -> Response {
+    let channel = match api::find(&http, &id) {
+        Ok(channel) => channel,
+        Err(response) => return response,
+    };
+    let Some(peer) = http.signalling.tokens.verify(channel.id(), &query.token, wall_time()) else {
+        let message = "the token is missing, expired or of another channel: join over /v1/signal to get one";
+        return failure(StatusCode::FORBIDDEN, message);
+    };
+    let Some(server) = http.servers.find(channel.id()).cloned() else {
+        return failure(StatusCode::NOT_FOUND, "this channel has no server peer");
+    };
+    let upgrade = match upgrade {
+        Ok(upgrade) => upgrade,
+        Err(rejection) => return not_a_socket(&rejection),
+    };
+    let tasks = http.tasks;
+    upgrade
+        .max_message_size(link::MESSAGE_LEN_LIMIT)
+        .max_frame_size(link::MESSAGE_LEN_LIMIT)
+        .on_upgrade(move |socket| tasks.track_future(crate::server_peer::serve(socket, server, peer)))
+}
+
+fn not_a_socket(rejection: &WebSocketUpgradeRejection) -> Response {
+    failure(StatusCode::BAD_REQUEST, &format!("this address speaks WebSocket: {rejection}"))
+}
