@@ -74,7 +74,7 @@ fn optimise(module: &Path) -> Result<()> {
     let wasm_opt = place::root().join("web/node_modules/binaryen/bin/wasm-opt");
     Task::new("node")
         .args([&wasm_opt, module])
-        .args(["-Os", "--all-features", "-o"])
+        .args(["-Os", "-o"])
         .args([module])
         .run()
         .context("wasm-opt comes with the npm packages of web/")
