@@ -1,1 +1,33 @@
-//! To be filled.
+//! Browser shell of the swarm: data channels, `WebSockets` and Media Source around [`cardume_swarm::Session`].
+//!
+//! Pages use [`Player`]. Behind it a shell queues what callbacks report, and an engine brings it to the session and
+//! does what the session says. [`connections`] and [`media_source`] are the two rooms that need the window; the engine
+//! talks to them by commands and events alone, so that all else can run in a dedicated worker.
+
+pub mod append_queue;
+mod backoff;
+mod clock;
+pub mod connection;
+pub mod connections;
+mod engine;
+mod event;
+mod link;
+mod listener;
+pub mod media_source;
+mod object;
+mod options;
+mod panic;
+mod player;
+mod server_link;
+mod shell;
+mod signal;
+mod socket;
+mod source;
+mod stats;
+mod timer;
+mod track_buffer;
+mod video;
+
+pub use link::{Link, LinkEvent};
+pub use listener::Notify;
+pub use player::{Player, PlayerEventHandler, PlayerOptions, StatsOrUndefined};

@@ -1,0 +1,226 @@
+//! Setting up and keeping one `RTCPeerConnection` with one data channel (JSEP, RFC 9429; trickle ICE, RFC 8838).
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+
+use cardume_wire::PeerId;
+use cardume_wire::signal::Candidate;
+use js_sys::Promise;
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::{JsFuture, spawn_local};
+use web_sys::{
+    Event, RtcConfiguration, RtcDataChannel, RtcDataChannelInit, RtcIceCandidateInit, RtcPeerConnection,
+    RtcPeerConnectionIceEvent, RtcPeerConnectionState, RtcSdpType, RtcSessionDescriptionInit,
+};
+
+use crate::listener::{Listener, Notify};
+
+/// The stream number of the one channel: agreed beforehand, so no side waits for the other to announce it.
+const CHANNEL_ID: u16 = 0;
+/// Candidates kept until the description they belong to is here: a host with many addresses has some twenty.
+const EARLY_CANDIDATE_LIMIT: usize = 32;
+
+/// What happened to a [`Connection`].
+#[derive(Debug)]
+pub enum ConnectionEvent {
+    /// Send this offer to the neighbour.
+    Offer(String),
+    /// Send this answer to the neighbour.
+    Answer(String),
+    /// Send this candidate to the neighbour.
+    Candidate(Candidate),
+    /// The data channel is open.
+    Opened(RtcDataChannel),
+    /// It never came to be, or it is gone; to be ended by [`crate::connections::ConnectionCommand::Close`].
+    Failed,
+    /// It was open, and the neighbour, who lost it, set up another that takes its place.
+    Replaced,
+}
+
+/// One neighbour's connection. Dropping it closes it.
+pub(crate) struct Connection {
+    inner: RtcPeerConnection,
+    /// Candidates that came before the answer to our offer; `None` once the neighbour's description is here.
+    early: Option<Vec<Candidate>>,
+    reporter: Rc<Reporter>,
+    listeners: Vec<Listener>,
+}
+
+/// Says what happened as long as the connection is wanted: promises may settle after its end.
+struct Reporter {
+    peer: PeerId,
+    notify: Notify<(PeerId, ConnectionEvent)>,
+    /// Until it is open; then it is the engine's.
+    channel: RefCell<Option<RtcDataChannel>>,
+    is_muted: Cell<bool>,
+}
+
+impl Connection {
+    /// Begins to connect by an offer.
+    pub(crate) fn offer(
+        peer: PeerId,
+        configuration: &RtcConfiguration,
+        notify: Notify<(PeerId, ConnectionEvent)>,
+    ) -> Option<Self> {
+        let mut connection = Self::new(peer, configuration, notify)?;
+        connection.early = Some(Vec::new());
+        connection.spawn(make_offer(connection.inner.clone()), ConnectionEvent::Offer);
+        Some(connection)
+    }
+
+    /// Answers an offer.
+    pub(crate) fn answer(
+        peer: PeerId,
+        sdp: &str,
+        configuration: &RtcConfiguration,
+        notify: Notify<(PeerId, ConnectionEvent)>,
+    ) -> Option<Self> {
+        let connection = Self::new(peer, configuration, notify)?;
+        // Called before any candidate is added: the browser keeps the order of these two.
+        let applied = connection.inner.set_remote_description(&description(RtcSdpType::Offer, sdp));
+        connection.spawn(make_answer(connection.inner.clone(), applied), ConnectionEvent::Answer);
+        Some(connection)
+    }
+
+    /// Takes the neighbour's answer to our offer; a second one is ignored.
+    pub(crate) fn handle_answer(&mut self, sdp: &str) {
+        let Some(early) = self.early.take() else { return };
+        let applied = self.inner.set_remote_description(&description(RtcSdpType::Answer, sdp));
+        let reporter = Rc::downgrade(&self.reporter);
+        spawn_local(async move {
+            if JsFuture::from(applied).await.is_err() {
+                report(&reporter, ConnectionEvent::Failed);
+            }
+        });
+        for candidate in early {
+            self.handle_candidate(candidate);
+        }
+    }
+
+    /// Takes one of the neighbour's candidates. One that the browser refuses is skipped: others may do.
+    pub(crate) fn handle_candidate(&mut self, candidate: Candidate) {
+        if let Some(early) = &mut self.early {
+            if early.len() < EARLY_CANDIDATE_LIMIT {
+                early.push(candidate);
+            }
+            return;
+        }
+        let init = RtcIceCandidateInit::new(&candidate.candidate);
+        init.set_sdp_mid(candidate.sdp_mid.as_deref());
+        init.set_sdp_m_line_index(candidate.sdp_m_line_index);
+        let added = self.inner.add_ice_candidate_with_opt_rtc_ice_candidate_init(Some(&init));
+        spawn_local(async move {
+            let _ = JsFuture::from(added).await;
+        });
+    }
+
+    /// Whether the data channel has been open.
+    pub(crate) fn is_open(&self) -> bool {
+        self.reporter.channel.borrow().is_none()
+    }
+
+    /// Says nothing more from now on.
+    pub(crate) fn mute(&mut self) {
+        self.listeners.clear();
+        self.reporter.is_muted.set(true);
+    }
+
+    /// Whether this side made the offer and has had no answer yet.
+    pub(crate) fn awaits_answer(&self) -> bool {
+        self.early.is_some()
+    }
+
+    fn new(
+        peer: PeerId,
+        configuration: &RtcConfiguration,
+        notify: Notify<(PeerId, ConnectionEvent)>,
+    ) -> Option<Self> {
+        let inner = RtcPeerConnection::new_with_configuration(configuration).ok()?;
+        let init = RtcDataChannelInit::new();
+        init.set_negotiated(true);
+        init.set_id(CHANNEL_ID);
+        let channel = inner.create_data_channel_with_data_channel_dict("cardume", &init);
+        let reporter = Rc::new(Reporter {
+            peer,
+            notify,
+            channel: RefCell::new(Some(channel.clone())),
+            is_muted: Cell::new(false),
+        });
+        let listeners = listen(&inner, &channel, &reporter);
+        Some(Self { inner, early: None, reporter, listeners })
+    }
+
+    fn spawn(
+        &self,
+        describe: impl Future<Output = Result<String, JsValue>> + 'static,
+        event: fn(String) -> ConnectionEvent,
+    ) {
+        let reporter = Rc::downgrade(&self.reporter);
+        spawn_local(async move {
+            report(&reporter, describe.await.map_or(ConnectionEvent::Failed, event));
+        });
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.inner.close();
+    }
+}
+
+fn listen(inner: &RtcPeerConnection, channel: &RtcDataChannel, reporter: &Rc<Reporter>) -> Vec<Listener> {
+    let (candidate, state, opened) =
+        (Rc::downgrade(reporter), Rc::downgrade(reporter), Rc::downgrade(reporter));
+    let watched = inner.clone();
+    vec![
+        Listener::new(inner, "icecandidate", move |event: RtcPeerConnectionIceEvent| {
+            if let Some(found) = event.candidate() {
+                let found = Candidate {
+                    candidate: found.candidate(),
+                    sdp_mid: found.sdp_mid(),
+                    sdp_m_line_index: found.sdp_m_line_index(),
+                };
+                report(&candidate, ConnectionEvent::Candidate(found));
+            }
+        }),
+        Listener::new(inner, "connectionstatechange", move |_: Event| {
+            if watched.connection_state() == RtcPeerConnectionState::Failed {
+                report(&state, ConnectionEvent::Failed);
+            }
+        }),
+        Listener::new(channel, "open", move |_: Event| {
+            let channel = opened.upgrade().and_then(|reporter| reporter.channel.take());
+            if let Some(channel) = channel {
+                report(&opened, ConnectionEvent::Opened(channel));
+            }
+        }),
+    ]
+}
+
+fn report(reporter: &Weak<Reporter>, event: ConnectionEvent) {
+    if let Some(reporter) = reporter.upgrade().filter(|reporter| !reporter.is_muted.get()) {
+        (reporter.notify)((reporter.peer, event));
+    }
+}
+
+async fn make_offer(connection: RtcPeerConnection) -> Result<String, JsValue> {
+    let offer = JsFuture::from(connection.create_offer()).await?;
+    set_local(&connection, offer).await
+}
+
+async fn make_answer(connection: RtcPeerConnection, applied: Promise) -> Result<String, JsValue> {
+    JsFuture::from(applied).await?;
+    let answer = JsFuture::from(connection.create_answer()).await?;
+    set_local(&connection, answer).await
+}
+
+async fn set_local(connection: &RtcPeerConnection, made: JsValue) -> Result<String, JsValue> {
+    JsFuture::from(connection.set_local_description(made.unchecked_ref())).await?;
+    connection.local_description().map(|local| local.sdp()).ok_or(JsValue::UNDEFINED)
+}
+
+fn description(kind: RtcSdpType, sdp: &str) -> RtcSessionDescriptionInit {
+    let init = RtcSessionDescriptionInit::new(kind);
+    init.set_sdp(sdp);
+    init
+}

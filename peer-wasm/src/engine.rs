@@ -1,0 +1,300 @@
+//! Runs the session: brings it what happens, does what it says. Decides nothing.
+//!
+//! Two things need the window, [`Connections`] and [`Media`]; the engine talks to them in commands and hears events
+//! that could be messages, so that it can move to a dedicated worker. All else it owns works in workers.
+
+mod links;
+mod tracker;
+
+use core::time::Duration;
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+
+use cardume_media::{Catalog, PublicKey};
+use cardume_swarm::{BitsPerSec, ClockEstimator, Event, Instant, Phase, Session, Stats};
+use cardume_wire::PeerId;
+use cardume_wire::signal::{Channel, FromViewer, NEIGHBOUR_LIMIT};
+use wasm_bindgen::JsValue;
+use web_sys::HtmlVideoElement;
+
+use crate::connection::ConnectionEvent;
+use crate::connections::{ConnectionCommand, Connections};
+use crate::event::{PlayerEvent, State};
+use crate::link::{Link, LinkEvent};
+use crate::listener::Notify;
+use crate::media_source::{Media, MediaCommand, MediaEvent};
+use crate::options::Options;
+use crate::server_link::ServerLink;
+use crate::signal::Signal;
+use crate::socket::SocketEvent;
+use crate::stats::{ShellFacts, report, stats_to_js};
+
+/// Between looks at the media element: half a part (200 ms), so that the session knows the playhead to less than one.
+const OBSERVE_INTERVAL: Duration = Duration::from_millis(100);
+/// Between reports to the tracker: what the protocol allows.
+const REPORT_INTERVAL: Duration = Duration::from_secs(10);
+/// Sources that the browser may give up, in one broadcast, before the player gives up too. Wild guess.
+const BROKEN_LIMIT: u32 = 5;
+
+/// Something that happened to one of the engine's parts.
+#[derive(Debug)]
+pub(crate) enum Happening {
+    /// To the line to the tracker.
+    Signal(SocketEvent),
+    /// To the link to the server peer.
+    Server(SocketEvent),
+    /// To a connection that is set up.
+    Connection(PeerId, ConnectionEvent),
+    /// To an open link to a neighbour.
+    Link(PeerId, LinkEvent),
+    /// To the media element.
+    Media(MediaEvent),
+    /// Time went by.
+    Tick,
+}
+
+/// One viewer of one channel.
+pub(crate) struct Engine {
+    options: Options,
+    notify: Notify<Happening>,
+    signal: Signal,
+    server_link: ServerLink,
+    connections: Connections,
+    media: Media,
+    links: BTreeMap<PeerId, Link>,
+    viewer: Option<Viewer>,
+    clock: ClockEstimator,
+    /// One message of a neighbour, copied out of JavaScript.
+    scratch: Vec<u8>,
+    observe_at: Instant,
+    state: State,
+    has_failed: bool,
+    events: VecDeque<PlayerEvent>,
+}
+
+/// What the welcome brought.
+struct Viewer {
+    id: PeerId,
+    key: PublicKey,
+    channel: Channel,
+    session: Session,
+    began_at: Instant,
+    catalog: Option<Catalog>,
+    /// The session's, as of the last look at the media element.
+    phase: Phase,
+    n_broken: u32,
+    reported: Stats,
+    report_at: Instant,
+}
+
+impl Engine {
+    /// Begins to watch in this element.
+    pub(crate) fn new(
+        options: Options,
+        video: HtmlVideoElement,
+        notify: Notify<Happening>,
+        now: Instant,
+    ) -> Self {
+        let of = |wrap: fn(SocketEvent) -> Happening| -> Notify<SocketEvent> {
+            let notify = notify.clone();
+            Rc::new(move |event| notify(wrap(event)))
+        };
+        let (to_connections, to_media) = (notify.clone(), notify.clone());
+        let url = options.socket_url("/v1/signal").unwrap_or_default();
+        let signal = Signal::new(url, options.channel.clone(), of(Happening::Signal), now);
+        let server_link = ServerLink::new(of(Happening::Server), now);
+        let connected = move |(peer, event)| to_connections(Happening::Connection(peer, event));
+        Self {
+            options,
+            notify,
+            signal,
+            server_link,
+            connections: Connections::new(Rc::new(connected)),
+            media: Media::new(video, Rc::new(move |event| to_media(Happening::Media(event)))),
+            links: BTreeMap::new(),
+            viewer: None,
+            clock: ClockEstimator::new(),
+            scratch: Vec::new(),
+            observe_at: now,
+            state: State::Connecting,
+            has_failed: false,
+            events: VecDeque::from([PlayerEvent::State(State::Connecting)]),
+        }
+    }
+
+    /// Takes one happening, and does all that is due: timers alone run too late in hidden tabs.
+    pub(crate) fn handle(&mut self, happening: Happening, now: Instant) {
+        match happening {
+            Happening::Signal(event) => {
+                let said = self.signal.handle_socket(&event, now);
+                self.handle_signal(said, now);
+            }
+            Happening::Server(event) => self.handle_server(&event, now),
+            Happening::Connection(peer, event) => self.handle_connection(peer, event, now),
+            Happening::Link(peer, event) => self.handle_link(peer, &event, now),
+            Happening::Media(event) => self.handle_media(event, now),
+            Happening::Tick => {}
+        }
+        self.handle_timeout(now);
+        self.perform(now);
+        self.update_state();
+    }
+
+    /// When to call again with [`Happening::Tick`].
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let viewer = self.viewer.as_ref();
+        let times = [
+            self.signal.poll_timeout(),
+            self.server_link.poll_timeout(),
+            self.connections.poll_timeout(),
+            viewer.and_then(|viewer| viewer.session.poll_timeout()),
+            viewer.map(|viewer| viewer.report_at),
+            viewer.and_then(|viewer| viewer.catalog.as_ref()).map(|_| self.observe_at),
+        ];
+        times.into_iter().flatten().min()
+    }
+
+    /// The next event for the page.
+    pub(crate) fn poll_event(&mut self) -> Option<PlayerEvent> {
+        self.events.pop_front()
+    }
+
+    /// Changes what may be uploaded; `None` lets the session find out.
+    pub(crate) fn set_upload_limit(&mut self, limit: Option<BitsPerSec>, now: Instant) {
+        self.options.upload_limit = limit;
+        if let Some(viewer) = &mut self.viewer {
+            viewer.session.set_uplink_limit(limit, now);
+        }
+        self.perform(now);
+    }
+
+    /// Says goodbye to all. To be dropped afterwards, which closes everything.
+    pub(crate) fn leave(&mut self, now: Instant) {
+        if let Some(viewer) = &mut self.viewer {
+            viewer.session.leave(now);
+        }
+        self.perform(now);
+        self.signal.leave();
+    }
+
+    /// How it goes, for the page.
+    pub(crate) fn stats(&self, now: Instant) -> JsValue {
+        let viewer = self.viewer.as_ref();
+        let facts = ShellFacts {
+            state: self.state,
+            peer_id: viewer.map(|viewer| viewer.id),
+            channel: &self.options.channel,
+            until_session: viewer
+                .map_or(Duration::ZERO, |viewer| viewer.began_at.since(Instant::from_micros(0))),
+            is_tracker_connected: self.signal.is_joined(),
+            is_server_linked: self.server_link.is_open(),
+            clock_error: self.clock.error(),
+        };
+        let before_welcome = Stats { rate: 1.0, ..Stats::default() };
+        stats_to_js(&viewer.map_or(before_welcome, |viewer| viewer.session.stats(now)), &facts)
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        let said = self.signal.handle_timeout(now);
+        self.handle_signal(said, now);
+        self.server_link.handle_timeout(now);
+        self.connections.handle_timeout(now);
+        let Some(viewer) = &mut self.viewer else { return };
+        viewer.session.handle_timeout(now);
+        if viewer.report_at <= now {
+            let stats = viewer.session.stats(now);
+            self.signal.send(&FromViewer::Report(report(&viewer.reported, &stats)));
+            viewer.reported = stats;
+            viewer.report_at = now + REPORT_INTERVAL;
+        }
+        if self.observe_at <= now && viewer.catalog.is_some() {
+            self.observe_at = now + OBSERVE_INTERVAL;
+            self.media.handle(MediaCommand::Observe);
+            self.measure_backlogs(now);
+        }
+    }
+
+    fn handle_media(&mut self, event: MediaEvent, now: Instant) {
+        let Some(viewer) = &mut self.viewer else { return };
+        match event {
+            MediaEvent::Observed(state) => {
+                viewer.session.set_player(state, now);
+                viewer.phase = viewer.session.stats(now).phase;
+            }
+            MediaEvent::Broken(message) => {
+                viewer.n_broken += 1;
+                let is_fatal = viewer.n_broken > BROKEN_LIMIT;
+                if let Some(catalog) = viewer.catalog.clone().filter(|_| !is_fatal) {
+                    self.media.handle(MediaCommand::Attach(catalog));
+                }
+                self.fail("media", message, is_fatal);
+            }
+            MediaEvent::Problem { code, message, is_fatal } => self.fail(code, message, is_fatal),
+        }
+    }
+
+    /// Does what the session says until it has nothing more to say.
+    fn perform(&mut self, now: Instant) {
+        while let Some(event) = self.viewer.as_mut().and_then(|viewer| viewer.session.poll_event()) {
+            match event {
+                Event::Transmit { to, bytes } => self.transmit(to, &bytes, now),
+                Event::Connect { peer } if self.signal.is_joined() => {
+                    self.connections.handle(ConnectionCommand::Connect(peer), now);
+                }
+                Event::Connect { peer } => self.forget_link(peer, now),
+                Event::Disconnect { peer } => self.disconnect(peer, now),
+                Event::Blame { peer } => {
+                    self.signal.send(&FromViewer::Blame { peer });
+                }
+                Event::FindNeighbours { mut without } => {
+                    without.truncate(NEIGHBOUR_LIMIT);
+                    self.signal.send(&FromViewer::Neighbours { without });
+                }
+                Event::Attach(catalog) => self.attach(catalog),
+                Event::Append { track, chunks, .. } => {
+                    self.media.handle(MediaCommand::Append { track, chunks });
+                }
+                Event::SetRate(rate) => self.media.handle(MediaCommand::SetRate(rate)),
+                Event::Seek { to_us } => self.media.handle(MediaCommand::Seek(to_us)),
+            }
+        }
+    }
+
+    fn attach(&mut self, catalog: Catalog) {
+        if let Some(viewer) = &mut self.viewer {
+            viewer.catalog = Some(catalog.clone());
+            viewer.n_broken = 0;
+        }
+        self.media.handle(MediaCommand::Attach(catalog));
+    }
+
+    fn fail(&mut self, code: &'static str, message: String, is_fatal: bool) {
+        if !self.has_failed {
+            self.has_failed = is_fatal;
+            self.events.push_back(PlayerEvent::Error { code, message, is_fatal });
+        }
+    }
+
+    fn update_state(&mut self) {
+        let state = match &self.viewer {
+            None => State::Connecting,
+            Some(_) if !self.signal.is_joined() => State::Reconnecting,
+            Some(viewer) => viewer.state(),
+        };
+        if state != self.state {
+            self.state = state;
+            self.events.push_back(PlayerEvent::State(state));
+        }
+    }
+}
+
+impl Viewer {
+    fn state(&self) -> State {
+        match self.phase {
+            Phase::Playing => State::Playing,
+            _ if !self.channel.is_live => State::Waiting,
+            Phase::Waiting | Phase::Buffering => State::Buffering,
+            Phase::Stalled => State::Stalled,
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Links to neighbours and to the server peer: what comes and goes over them.
+
+use std::rc::Rc;
+
+use cardume_swarm::Instant;
+use cardume_wire::signal::FromViewer;
+use cardume_wire::{PeerId, link};
+use js_sys::{ArrayBuffer, Uint8Array};
+
+use super::{Engine, Happening};
+use crate::connection::ConnectionEvent;
+use crate::connections::ConnectionCommand;
+use crate::link::{Link, LinkEvent};
+use crate::socket::SocketEvent;
+
+impl Engine {
+    pub(super) fn handle_server(&mut self, event: &SocketEvent, now: Instant) {
+        match event {
+            SocketEvent::Opened => {
+                self.server_link.handle_opened(now);
+                if let Some(viewer) = &mut self.viewer {
+                    viewer.session.link_opened(PeerId::SERVER, now);
+                }
+            }
+            SocketEvent::Binary(message) => self.receive(PeerId::SERVER, message, now),
+            SocketEvent::Text(_) => {}
+            SocketEvent::Closed => {
+                let was_open = self.server_link.handle_closed(now);
+                if let Some(viewer) = self.viewer.as_mut().filter(|_| was_open) {
+                    viewer.session.link_closed(PeerId::SERVER, now);
+                }
+            }
+        }
+    }
+
+    pub(super) fn handle_connection(&mut self, peer: PeerId, event: ConnectionEvent, now: Instant) {
+        match event {
+            ConnectionEvent::Offer(sdp) => {
+                self.signal_or_fail(peer, &FromViewer::Offer { to: peer, sdp }, now);
+            }
+            ConnectionEvent::Answer(sdp) => {
+                self.signal_or_fail(peer, &FromViewer::Answer { to: peer, sdp }, now);
+            }
+            ConnectionEvent::Candidate(candidate) => {
+                self.signal.send(&FromViewer::Candidate { to: peer, candidate });
+            }
+            ConnectionEvent::Opened(channel) => {
+                let notify = self.notify.clone();
+                let link = Link::new(channel, Rc::new(move |event| notify(Happening::Link(peer, event))));
+                self.links.insert(peer, link);
+                if let Some(viewer) = &mut self.viewer {
+                    viewer.session.link_opened(peer, now);
+                }
+            }
+            ConnectionEvent::Failed => {
+                self.connections.handle(ConnectionCommand::Close(peer), now);
+                self.forget_link(peer, now);
+            }
+            ConnectionEvent::Replaced => self.forget_link(peer, now),
+        }
+    }
+
+    fn signal_or_fail(&mut self, peer: PeerId, message: &FromViewer, now: Instant) {
+        if !self.signal.send(message) {
+            self.handle_connection(peer, ConnectionEvent::Failed, now);
+        }
+    }
+
+    pub(super) fn forget_link(&mut self, peer: PeerId, now: Instant) {
+        let was_open = self.links.remove(&peer).is_some();
+        let Some(viewer) = &mut self.viewer else { return };
+        if was_open {
+            viewer.session.link_closed(peer, now);
+        } else {
+            viewer.session.connect_failed(peer, now);
+        }
+    }
+
+    pub(super) fn handle_link(&mut self, peer: PeerId, event: &LinkEvent, now: Instant) {
+        match event {
+            LinkEvent::Message(message) => self.receive(peer, message, now),
+            LinkEvent::Drained => {
+                if let (Some(link), Some(viewer)) = (self.links.get(&peer), &mut self.viewer) {
+                    viewer.session.set_backlog(peer, link.backlog_len(), now);
+                }
+            }
+            LinkEvent::Closed => self.handle_connection(peer, ConnectionEvent::Failed, now),
+        }
+    }
+
+    /// Copies one message into WebAssembly's memory. Of one that is too long only so much that the session sees it.
+    fn receive(&mut self, from: PeerId, message: &ArrayBuffer, now: Instant) {
+        let Some(viewer) = &mut self.viewer else { return };
+        let whole = Uint8Array::new(message);
+        let len = (whole.length() as usize).min(link::MESSAGE_LEN_LIMIT + 1);
+        self.scratch.resize(len, 0);
+        whole.subarray(0, u32::try_from(len).unwrap_or(u32::MAX)).copy_to(&mut self.scratch);
+        viewer.session.receive(from, &self.scratch, now);
+    }
+
+    pub(super) fn measure_backlogs(&mut self, now: Instant) {
+        let Some(viewer) = &mut self.viewer else { return };
+        if self.server_link.is_open() {
+            viewer.session.set_backlog(PeerId::SERVER, self.server_link.backlog_len(), now);
+        }
+        for (peer, link) in &self.links {
+            viewer.session.set_backlog(*peer, link.backlog_len(), now);
+        }
+    }
+
+    /// Sends one message. A link that takes it no more is dead.
+    pub(super) fn transmit(&mut self, to: PeerId, bytes: &[u8], now: Instant) {
+        let backlog_len = if to.is_server() {
+            self.server_link.send(bytes).then(|| self.server_link.backlog_len())
+        } else {
+            self.links.get(&to).and_then(|link| link.send(bytes).then(|| link.backlog_len()))
+        };
+        match (backlog_len, &mut self.viewer) {
+            (Some(len), Some(viewer)) => viewer.session.set_backlog(to, len, now),
+            (None, _) if to.is_server() => self.handle_server(&SocketEvent::Closed, now),
+            (None, _) if self.links.contains_key(&to) => {
+                self.handle_connection(to, ConnectionEvent::Failed, now);
+            }
+            _ => {}
+        }
+    }
+
+    /// The session knows already that the link is gone.
+    pub(super) fn disconnect(&mut self, peer: PeerId, now: Instant) {
+        if peer.is_server() {
+            self.server_link.handle_closed(now);
+        } else {
+            self.links.remove(&peer);
+            self.connections.handle(ConnectionCommand::Close(peer), now);
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Media attachment. Lives in the window, with the element; the engine talks to it in [`MediaCommand`]s and hears
+//! [`MediaEvent`]s, which could be messages between threads. Nothing here throws or returns an error.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use cardume_media::{Catalog, Track, TrackKind};
+use cardume_swarm::PlayerState;
+use cardume_wire::TrackId;
+use web_sys::{Event, HtmlVideoElement, MediaSource, MediaSourceReadyState, Url};
+
+use crate::listener::{Listener, Notify};
+use crate::source::SourceKind;
+use crate::track_buffer::TrackBuffer;
+use crate::video::Video;
+
+/// What the engine asks of the media element.
+#[derive(Debug, Clone)]
+pub enum MediaCommand {
+    /// A new broadcast: a new source with a buffer per track.
+    Attach(Catalog),
+    /// Append one part to its track.
+    Append {
+        /// The track; an unknown one is ignored.
+        track: TrackId,
+        /// The part's bytes in order.
+        chunks: Vec<Bytes>,
+    },
+    /// Play at this rate.
+    SetRate(f64),
+    /// Move the playhead, microseconds of the media timeline.
+    Seek(u64),
+    /// Say [`MediaEvent::Observed`] now.
+    Observe,
+}
+
+/// What the media element reports.
+#[derive(Debug, Clone)]
+pub enum MediaEvent {
+    /// The element as it is.
+    Observed(PlayerState),
+    /// The browser gave the source up; only a new [`MediaCommand::Attach`] helps.
+    Broken(String),
+    /// Something the viewer should know.
+    Problem {
+        /// For programs.
+        code: &'static str,
+        /// For people.
+        message: String,
+        /// Whether nothing can be played.
+        is_fatal: bool,
+    },
+}
+
+impl MediaEvent {
+    /// A problem that does not end playback.
+    pub(crate) fn warning(code: &'static str, message: impl Into<String>) -> Self {
+        Self::Problem { code, message: message.into(), is_fatal: false }
+    }
+
+    fn fatal(code: &'static str, message: impl Into<String>) -> Self {
+        Self::Problem { code, message: message.into(), is_fatal: true }
+    }
+}
+
+/// The element with the source that is attached to it. Dropping it takes the source away.
+pub struct Media {
+    video: Rc<Video>,
+    notify: Notify<MediaEvent>,
+    attachment: Option<Rc<Attachment>>,
+}
+
+/// One media source on the element.
+struct Attachment {
+    source: MediaSource,
+    tracks: RefCell<Vec<TrackBuffer>>,
+    is_managed: bool,
+    listeners: RefCell<Vec<Listener>>,
+}
+
+impl Media {
+    /// Takes an element over; nothing is attached yet.
+    pub fn new(element: HtmlVideoElement, notify: Notify<MediaEvent>) -> Self {
+        Self { video: Rc::new(Video::new(element, notify.clone())), notify, attachment: None }
+    }
+
+    /// Does what is asked; what goes wrong comes as an event.
+    pub fn handle(&mut self, command: MediaCommand) {
+        match command {
+            MediaCommand::Attach(catalog) => self.attach(&catalog),
+            MediaCommand::Append { track, chunks } => self.append(track, chunks),
+            MediaCommand::SetRate(rate) => self.video.set_rate(rate),
+            MediaCommand::Seek(to_us) => self.video.seek(to_us),
+            MediaCommand::Observe => (self.notify)(MediaEvent::Observed(self.video.state())),
+        }
+    }
+
+    fn attach(&mut self, catalog: &Catalog) {
+        let Some(kind) = SourceKind::find() else {
+            let message = "this browser has no Media Source Extensions";
+            return (self.notify)(MediaEvent::fatal("unsupported_browser", message));
+        };
+        let wants_to_play = self.attachment.is_none() || !self.video.element().paused();
+        let tracks = self.playable(catalog, &kind);
+        if tracks.is_empty() {
+            self.attachment = None;
+            let message = "this browser can play none of the channel's tracks";
+            return (self.notify)(MediaEvent::fatal("unsupported_media", message));
+        }
+        self.attachment = Attachment::new(&kind, &tracks, &self.video, &self.notify);
+        if self.attachment.is_none() {
+            (self.notify)(MediaEvent::Broken("the browser refuses a new media source".into()));
+        } else if wants_to_play {
+            self.video.play();
+        }
+    }
+
+    /// The first track of each kind that the browser can play: an element plays one of each.
+    fn playable<'a>(&self, catalog: &'a Catalog, kind: &SourceKind) -> Vec<&'a Track> {
+        let first = |wanted: TrackKind| {
+            let mut tracks = catalog.tracks().iter().filter(|track| track.kind == wanted).peekable();
+            let any = *tracks.peek()?;
+            let playable = tracks.find(|track| kind.supports(&track.mime()));
+            if playable.is_none() {
+                let message = format!("this browser cannot play {}", any.mime());
+                (self.notify)(MediaEvent::warning("unsupported_track", message));
+            }
+            playable
+        };
+        [first(TrackKind::Video), first(TrackKind::Audio)].into_iter().flatten().collect()
+    }
+
+    fn append(&self, track: TrackId, chunks: Vec<Bytes>) {
+        if let Some(attachment) = &self.attachment {
+            attachment.append(track, chunks);
+        }
+    }
+}
+
+impl Drop for Media {
+    fn drop(&mut self) {
+        if self.attachment.take().is_some() {
+            self.video.clear();
+        }
+    }
+}
+
+impl Attachment {
+    fn new(
+        kind: &SourceKind,
+        tracks: &[&Track],
+        video: &Rc<Video>,
+        notify: &Notify<MediaEvent>,
+    ) -> Option<Rc<Self>> {
+        let source = kind.create(video.element())?;
+        let url = Url::create_object_url_with_source(&source).ok()?;
+        let buffers =
+            tracks.iter().map(|track| TrackBuffer::new(track, video.clone(), notify.clone())).collect();
+        let attachment = Rc::new(Self {
+            source,
+            tracks: RefCell::new(buffers),
+            is_managed: kind.is_managed(),
+            listeners: RefCell::default(),
+        });
+        attachment.listen(&url);
+        video.element().set_src(&url);
+        Some(attachment)
+    }
+
+    fn listen(self: &Rc<Self>, url: &str) {
+        let (opened, url) = (Rc::downgrade(self), url.to_owned());
+        let mut listeners = vec![Listener::new(&self.source, "sourceopen", move |_: Event| {
+            let _ = Url::revoke_object_url(&url);
+            if let Some(attachment) = opened.upgrade() {
+                attachment.open();
+            }
+        })];
+        for kind in ["startstreaming", "endstreaming"] {
+            let changed = Rc::downgrade(self);
+            listeners.push(Listener::new(&self.source, kind, move |_: Event| {
+                if let Some(attachment) = changed.upgrade() {
+                    attachment.advance();
+                }
+            }));
+        }
+        self.listeners.replace(listeners);
+    }
+
+    fn open(self: &Rc<Self>) {
+        if self.source.ready_state() != MediaSourceReadyState::Open {
+            return;
+        }
+        self.source.set_duration(f64::INFINITY);
+        if let Ok(mut tracks) = self.tracks.try_borrow_mut() {
+            for track in &mut *tracks {
+                let idle = Rc::downgrade(self);
+                let advance = move || {
+                    if let Some(attachment) = idle.upgrade() {
+                        attachment.advance();
+                    }
+                };
+                track.open(&self.source, advance);
+            }
+        }
+        self.advance();
+    }
+
+    fn append(&self, track: TrackId, chunks: Vec<Bytes>) {
+        if let Ok(mut tracks) = self.tracks.try_borrow_mut()
+            && let Some(track) = tracks.iter_mut().find(|buffer| buffer.id() == track)
+        {
+            track.push(chunks);
+            track.advance(self.is_streaming());
+        }
+    }
+
+    fn advance(&self) {
+        if let Ok(mut tracks) = self.tracks.try_borrow_mut() {
+            for track in &mut *tracks {
+                track.advance(self.is_streaming());
+            }
+        }
+    }
+
+    fn is_streaming(&self) -> bool {
+        let wanted = || js_sys::Reflect::get(&self.source, &"streaming".into());
+        !self.is_managed || wanted().is_ok_and(|wanted| wanted.is_truthy())
+    }
+}

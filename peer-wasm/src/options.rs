@@ -1,0 +1,52 @@
+//! What the page asks the player for.
+
+use cardume_swarm::BitsPerSec;
+use cardume_wire::ChannelId;
+use js_sys::Reflect;
+use wasm_bindgen::JsValue;
+use web_sys::Url;
+
+/// A page's wishes, checked.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    tracker: String,
+    /// The channel to watch.
+    pub(crate) channel: ChannelId,
+    /// What may be uploaded; `None` lets the session find out.
+    pub(crate) upload_limit: Option<BitsPerSec>,
+}
+
+impl Options {
+    /// Reads the page's object.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong.
+    pub(crate) fn read(options: &JsValue) -> Result<Self, String> {
+        let field = |name: &str| Reflect::get(options, &name.into()).unwrap_or(JsValue::UNDEFINED);
+        let tracker = field("tracker").as_string().ok_or("the option `tracker` is missing")?;
+        let channel = field("channel").as_string().ok_or("the option `channel` is missing")?;
+        let channel = channel.parse().map_err(|error| format!("`{channel}` is no channel: {error}"))?;
+        let options = Self { tracker, channel, upload_limit: bits_per_sec(field("uploadLimit").as_f64()) };
+        match options.socket_url("/v1/signal") {
+            Some(_) => Ok(options),
+            None => Err(format!("`{}` is no http or https address", options.tracker)),
+        }
+    }
+
+    /// The address of a WebSocket of the tracker, by its path and query.
+    pub(crate) fn socket_url(&self, path: &str) -> Option<String> {
+        let url = Url::new_with_base(path, &self.tracker).ok()?;
+        match url.protocol().as_str() {
+            "http:" | "ws:" => url.set_protocol("ws:"),
+            "https:" | "wss:" => url.set_protocol("wss:"),
+            _ => return None,
+        }
+        Some(url.href())
+    }
+}
+
+/// A limit as JavaScript has it; what is no number of bits is no limit.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "float to integer saturates")]
+pub(crate) fn bits_per_sec(limit: Option<f64>) -> Option<BitsPerSec> {
+    limit.filter(|limit| limit.is_finite() && *limit >= 0.0).map(|limit| BitsPerSec(limit as u64))
+}

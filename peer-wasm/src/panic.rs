@@ -1,0 +1,39 @@
+//! A panic is a bug of ours; the page hears of it instead of seeing a picture that stands still.
+
+use std::cell::RefCell;
+use std::sync::Once;
+
+use js_sys::Function;
+use wasm_bindgen::JsValue;
+
+use crate::event::PlayerEvent;
+
+/// Players whose pages are told; the oldest goes first. Wild guess: a page shows fewer.
+const WATCHER_LIMIT: usize = 8;
+
+thread_local! {
+    static WATCHERS: RefCell<Vec<Function>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Has this event handler told of panics, as a fatal error of code `internal`.
+pub(crate) fn watch(on_event: &Function) {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        std::panic::set_hook(Box::new(|panic| tell(&panic.to_string())));
+    });
+    WATCHERS.with_borrow_mut(|watchers| {
+        if watchers.len() >= WATCHER_LIMIT {
+            watchers.remove(0);
+        }
+        watchers.push(on_event.clone());
+    });
+}
+
+fn tell(what: &str) {
+    let message = format!("this is a bug in Cardume, please report it: {what}");
+    let event = PlayerEvent::Error { code: "internal", message, is_fatal: true }.to_js();
+    let watchers = WATCHERS.try_with(|watchers| watchers.try_borrow().map(|watchers| watchers.clone()));
+    for on_event in watchers.into_iter().flatten().flatten() {
+        let _ = on_event.call1(&JsValue::UNDEFINED, &event);
+    }
+}

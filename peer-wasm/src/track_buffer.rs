@@ -1,0 +1,117 @@
+//! One track's `SourceBuffer` with what waits for it.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use cardume_media::Track;
+use cardume_wire::TrackId;
+use js_sys::Uint8Array;
+use wasm_bindgen::{JsCast, JsValue};
+use web_sys::{Event, MediaSource, SourceBuffer};
+
+use crate::append_queue::{AppendQueue, Situation, Step};
+use crate::listener::{Listener, Notify};
+use crate::media_source::MediaEvent;
+use crate::video::Video;
+
+/// A track of an attached source; the buffer comes when the source opens.
+pub(crate) struct TrackBuffer {
+    id: TrackId,
+    mime: String,
+    queue: AppendQueue,
+    buffer: Option<(SourceBuffer, [Listener; 2])>,
+    video: Rc<Video>,
+    notify: Notify<MediaEvent>,
+}
+
+enum AppendError {
+    QuotaExceeded,
+    Other(String),
+}
+
+impl TrackBuffer {
+    /// A track whose init segment waits to be appended first.
+    pub(crate) fn new(track: &Track, video: Rc<Video>, notify: Notify<MediaEvent>) -> Self {
+        let mut queue = AppendQueue::default();
+        queue.push(vec![track.init.clone()]);
+        Self { id: track.id, mime: track.mime(), queue, buffer: None, video, notify }
+    }
+
+    /// Which track it is.
+    pub(crate) fn id(&self) -> TrackId {
+        self.id
+    }
+
+    /// Makes the `SourceBuffer`; `idle` is called whenever it has finished something.
+    pub(crate) fn open(&mut self, source: &MediaSource, idle: impl Fn() + 'static) {
+        let Ok(buffer) = source.add_source_buffer(&self.mime) else {
+            let message = format!("the browser refuses a buffer for {}", self.mime);
+            return (self.notify)(MediaEvent::Broken(message));
+        };
+        let (notify, mime) = (self.notify.clone(), self.mime.clone());
+        let listeners = [
+            Listener::new(&buffer, "updateend", move |_: Event| idle()),
+            Listener::new(&buffer, "error", move |_: Event| {
+                notify(MediaEvent::Broken(format!("the browser cannot parse the media of {mime}")));
+            }),
+        ];
+        self.buffer = Some((buffer, listeners));
+    }
+
+    /// Adds one part.
+    pub(crate) fn push(&mut self, part: Vec<Bytes>) {
+        self.queue.push(part);
+    }
+
+    /// Does what is next, if the buffer is there and idle.
+    pub(crate) fn advance(&mut self, is_streaming: bool) {
+        let Some((buffer, _)) = &self.buffer else { return };
+        while !buffer.updating() {
+            let situation = situation(&self.video, buffer, is_streaming);
+            let outcome = match self.queue.next_step(situation) {
+                None => return,
+                Some(Step::RemoveBefore(before)) => {
+                    buffer.remove(0.0, before).map_err(|error| classify(&error))
+                }
+                Some(Step::Append(part)) => append(buffer, &part),
+            };
+            match outcome {
+                Ok(()) => self.queue.handle_done(),
+                Err(AppendError::QuotaExceeded) => {
+                    if !self.queue.handle_quota_exceeded(situation) {
+                        let message = "the browser has no room for more media; a part was skipped";
+                        (self.notify)(MediaEvent::warning("quota_exceeded", message));
+                    }
+                }
+                Err(AppendError::Other(message)) => return (self.notify)(MediaEvent::Broken(message)),
+            }
+        }
+    }
+}
+
+fn situation(video: &Video, buffer: &SourceBuffer, is_streaming: bool) -> Situation {
+    let buffered_from = buffer.buffered().ok().and_then(|ranges| ranges.start(0).ok());
+    Situation { playhead: video.playhead(), buffered_from, is_streaming }
+}
+
+/// The one copy of a part out of WebAssembly's memory.
+fn append(buffer: &SourceBuffer, part: &[Bytes]) -> Result<(), AppendError> {
+    let len = part.iter().map(Bytes::len).sum::<usize>();
+    let joined = Uint8Array::new_with_length(u32::try_from(len).unwrap_or(u32::MAX));
+    let mut offset = 0;
+    for chunk in part {
+        let end = offset + u32::try_from(chunk.len()).unwrap_or(u32::MAX);
+        joined.subarray(offset, end).copy_from(chunk);
+        offset = end;
+    }
+    buffer.append_buffer_with_array_buffer_view(&joined).map_err(|error| classify(&error))
+}
+
+fn classify(error: &JsValue) -> AppendError {
+    let error: &js_sys::Error = error.unchecked_ref();
+    if error.name() == "QuotaExceededError" {
+        AppendError::QuotaExceeded
+    } else {
+        AppendError::Other(format!("the browser refuses the media: {}", String::from(error.message())))
+    }
+}
