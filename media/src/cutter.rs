@@ -222,8 +222,9 @@ impl Cutter {
         for mut chunk in fragment.chunks(&self.tracks)? {
             let Some(track) = self.tracks.get(chunk.track_index) else { continue };
             let id = track.init.container_id;
+            let media_time = chunk.start.0.saturating_sub(track.time_offset);
             let reference = self.references.iter().find(|reference| reference.track_id == id);
-            chunk.produced_at = reference.and_then(|r| r.at(chunk.start.0, track.init.timescale));
+            chunk.produced_at = reference.and_then(|r| r.at(media_time, track.init.timescale));
             self.references.retain(|reference| reference.track_id != id);
             self.cuts.push_back(Cut::Chunk(chunk));
         }

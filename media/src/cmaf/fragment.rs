@@ -124,6 +124,12 @@ impl<'a> Header<'a> {
         Some(Self { flags, track_id, base_data_offset, rest, duration, size, sample_flags })
     }
 
+    /// Whether its data is addressed from its own `moof`, as the ISO BMFF byte stream format of Media Source
+    /// Extensions demands.
+    pub(crate) const fn is_self_contained(&self) -> bool {
+        self.flags & TFHD_DEFAULT_BASE_IS_MOOF != 0 && self.base_data_offset.is_none()
+    }
+
     fn over(&self, defaults: SampleDefaults) -> SampleDefaults {
         SampleDefaults {
             duration: self.duration.unwrap_or(defaults.duration),

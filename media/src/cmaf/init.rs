@@ -3,7 +3,8 @@
 use bytes::Bytes;
 
 use super::codec::SampleEntry;
-use crate::boxes::{BoxError, Mp4Box, boxes, find, write_box};
+use super::edits::EmptyEdits;
+use crate::boxes::{BoxError, FourCc, Mp4Box, boxes, find, write_box};
 use crate::cut::{CutError, TrackInit};
 use crate::read::Reader;
 use crate::{INIT_LEN_LIMIT, TRACK_LIMIT, TrackKind};
@@ -21,6 +22,8 @@ pub(crate) struct SampleDefaults {
 pub(crate) struct InitTrack {
     pub(crate) init: TrackInit,
     pub(crate) defaults: SampleDefaults,
+    /// Ticks to add to the decode time of each fragment, for the empty edits that were taken out.
+    pub(crate) time_offset: u64,
 }
 
 /// The video and audio tracks of a movie header, in its order; others are left out. `ftyp` is the whole box, or empty.
@@ -37,12 +40,13 @@ pub(crate) fn parse_init(ftyp: &[u8], moov: &[u8]) -> Result<Vec<InitTrack>, Cut
     let mut tracks = Vec::new();
     for trak in &traks {
         let Some(facts) = Trak::parse(trak).map_err(broken)? else { continue };
-        let bytes = if traks.len() == 1 {
+        let bytes = if traks.len() == 1 && facts.empty_edits == EmptyEdits::default() {
             [ftyp, moov].concat()
         } else {
-            single_track_init(ftyp, moov_body, mvex.body, (trak, facts.id))
+            single_track_init(ftyp, moov_body, mvex.body, (trak, &facts))
         };
-        tracks.push(facts.into_track(mvex.body, bytes)?);
+        let time_offset = facts.time_offset(moov_body).map_err(broken)?;
+        tracks.push(facts.into_track(mvex.body, bytes, time_offset)?);
     }
     if tracks.is_empty() { Err(CutError::NoTracks) } else { Ok(tracks) }
 }
@@ -53,6 +57,7 @@ struct Trak<'a> {
     kind: TrackKind,
     timescale: u32,
     entry: Mp4Box<'a>,
+    empty_edits: EmptyEdits,
 }
 
 impl<'a> Trak<'a> {
@@ -72,10 +77,18 @@ impl<'a> Trak<'a> {
         let entry = boxes(entries).next().ok_or(broken)??;
         let id = versioned_field(&child(trak, b"tkhd")?)?;
         let timescale = versioned_field(&child(&mdia, b"mdhd")?)?;
-        Ok(Some(Self { id, kind, timescale, entry }))
+        Ok(Some(Self { id, kind, timescale, entry, empty_edits: EmptyEdits::parse(trak) }))
     }
 
-    fn into_track(self, mvex: &[u8], bytes: Vec<u8>) -> Result<InitTrack, CutError> {
+    /// The duration of the empty edits in the track's own ticks.
+    fn time_offset(&self, moov: &[u8]) -> Result<u64, BoxError> {
+        let broken = BoxError::Length(FourCc(*b"mvhd"));
+        let movie_timescale = versioned_field(&find(moov, b"mvhd")?.ok_or(broken)?)?.max(1);
+        let ticks = u128::from(self.empty_edits.duration) * u128::from(self.timescale);
+        u64::try_from(ticks / u128::from(movie_timescale)).map_err(|_| broken)
+    }
+
+    fn into_track(self, mvex: &[u8], bytes: Vec<u8>, time_offset: u64) -> Result<InitTrack, CutError> {
         let entry = SampleEntry::parse(&self.entry, self.kind)?;
         if bytes.len() > INIT_LEN_LIMIT {
             return Err(CutError::TooLong {
@@ -97,7 +110,7 @@ impl<'a> Trak<'a> {
             height: entry.height,
             bytes: Bytes::from(bytes),
         };
-        Ok(InitTrack { init, defaults: sample_defaults(mvex, self.id) })
+        Ok(InitTrack { init, defaults: sample_defaults(mvex, self.id), time_offset })
     }
 }
 
@@ -110,7 +123,7 @@ fn field<const N: usize>(parent: &Mp4Box<'_>, at: usize) -> Result<[u8; N], BoxE
     bytes.copied().ok_or(BoxError::Length(parent.kind))
 }
 
-/// The number after creation and modification time: `track_ID` in `tkhd`, `timescale` in `mdhd`. In version 1 the
+/// The number after creation and modification time: `track_ID` in `tkhd`, `timescale` in `mdhd` and `mvhd`. In version 1 the
 /// times have 64 bits.
 fn versioned_field(parent: &Mp4Box<'_>) -> Result<u32, BoxError> {
     let [version] = field(parent, 0)?;
@@ -132,17 +145,22 @@ fn trexes(mvex: &[u8]) -> impl Iterator<Item = Mp4Box<'_>> {
     boxes(mvex).map_while(Result::ok).filter(|found| &found.kind.0 == b"trex")
 }
 
-/// `ftyp` and a `moov` with one of several tracks.
-fn single_track_init(ftyp: &[u8], moov: &[u8], mvex: &[u8], (trak, id): (&Mp4Box<'_>, u32)) -> Vec<u8> {
+/// `ftyp` and a `moov` with one track.
+fn single_track_init(
+    ftyp: &[u8],
+    moov: &[u8],
+    mvex: &[u8],
+    (trak, facts): (&Mp4Box<'_>, &Trak<'_>),
+) -> Vec<u8> {
     let mut out = ftyp.to_vec();
     write_box(&mut out, *b"moov", |out| {
         if let Ok(Some(mvhd)) = find(moov, b"mvhd") {
             out.extend_from_slice(mvhd.bytes);
         }
-        out.extend_from_slice(trak.bytes);
+        facts.empty_edits.write_without(out, trak);
         write_box(out, *b"mvex", |out| {
             let is_own =
-                |trex: &Mp4Box<'_>| field(trex, 4).is_ok_and(|bytes| u32::from_be_bytes(bytes) == id);
+                |trex: &Mp4Box<'_>| field(trex, 4).is_ok_and(|bytes| u32::from_be_bytes(bytes) == facts.id);
             trexes(mvex).filter(is_own).for_each(|trex| out.extend_from_slice(trex.bytes));
         });
     });

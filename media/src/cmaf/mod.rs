@@ -2,6 +2,7 @@
 //! rewriting that takes muxed files apart.
 
 pub(crate) mod codec;
+pub(crate) mod edits;
 pub(crate) mod fragment;
 pub(crate) mod init;
 pub(crate) mod prft;

@@ -33,23 +33,27 @@ impl Fragment<'_> {
         for fragment in &fragments {
             let track_index =
                 tracks.iter().position(|track| track.init.container_id == fragment.header.track_id);
-            let defaults = track_index.and_then(|index| tracks.get(index)).map(|track| track.defaults);
-            let runs = fragment.runs(defaults.unwrap_or_default()).map_err(broken)?;
+            let track = track_index.and_then(|index| tracks.get(index));
+            let runs =
+                fragment.runs(track.map_or_else(Default::default, |track| track.defaults)).map_err(broken)?;
             let places = self.places(fragment, &runs, &mut data_end)?;
-            let (Some(track_index), Some(defaults)) = (track_index, defaults) else { continue };
+            let (Some(track_index), Some(track)) = (track_index, track) else { continue };
             if runs.iter().all(|run| run.n_samples == 0) {
                 continue;
             }
-            let is_untouched = is_single && fragment.header.flags & TFHD_DEFAULT_BASE_IS_MOOF != 0;
-            let is_untouched = is_untouched && fragment.header.base_data_offset.is_none();
-            let bytes =
-                if is_untouched { self.bytes.clone() } else { self.extract(fragment, &runs, &places)? };
+            let start = fragment.start.checked_add(track.time_offset).ok_or(CutError::Duration)?;
+            let is_untouched = is_single && track.time_offset == 0 && fragment.header.is_self_contained();
+            let bytes = if is_untouched {
+                self.bytes.clone()
+            } else {
+                self.extract(fragment, start, (&runs, &places))?
+            };
             let duration = runs.iter().map(|run| run.duration).sum::<u64>();
             chunks.push(Chunk {
                 track_index,
-                start: MediaTime(fragment.start),
+                start: MediaTime(start),
                 duration: u32::try_from(duration).map_err(|_| CutError::Duration)?,
-                is_independent: fragment.is_independent(&runs, defaults),
+                is_independent: fragment.is_independent(&runs, track.defaults),
                 produced_at: None,
                 bytes,
             });
@@ -98,8 +102,8 @@ impl Fragment<'_> {
     fn extract(
         &self,
         fragment: &TrackFragment<'_>,
-        runs: &[Run<'_>],
-        places: &[&[u8]],
+        start: u64,
+        (runs, places): (&[Run<'_>], &[&[u8]]),
     ) -> Result<Bytes, CutError> {
         let media_len: usize = places.iter().map(|place| place.len()).sum();
         let mut out = Vec::with_capacity(self.moof.bytes.len() + media_len + 64);
@@ -110,7 +114,9 @@ impl Fragment<'_> {
                     out.extend_from_slice(child.bytes);
                 }
             }
-            write_box(out, *b"traf", |out| write_track_fragment(out, fragment, runs, &mut offsets_at));
+            write_box(out, *b"traf", |out| {
+                write_track_fragment(out, fragment, start, (runs, &mut offsets_at));
+            });
         });
         let mut offset = out.len() + 8;
         for (at, place) in offsets_at.into_iter().zip(places) {
@@ -130,13 +136,14 @@ impl Fragment<'_> {
 fn write_track_fragment(
     out: &mut Vec<u8>,
     fragment: &TrackFragment<'_>,
-    runs: &[Run<'_>],
-    offsets_at: &mut Vec<usize>,
+    start: u64,
+    (runs, offsets_at): (&[Run<'_>], &mut Vec<usize>),
 ) {
     let mut runs = runs.iter();
     for child in boxes(fragment.traf.body).map_while(Result::ok) {
         match &child.kind.0 {
             b"tfhd" => write_header(out, fragment),
+            b"tfdt" => write_decode_time(out, start),
             b"trun" => {
                 if let Some(run) = runs.next() {
                     write_run(out, run, offsets_at);
@@ -155,6 +162,14 @@ fn write_header(out: &mut Vec<u8>, fragment: &TrackFragment<'_>) {
         out.extend_from_slice(&flags.to_be_bytes());
         out.extend_from_slice(&header.track_id.to_be_bytes());
         out.extend_from_slice(header.rest);
+    });
+}
+
+/// Always in version 1, with 64 bits.
+fn write_decode_time(out: &mut Vec<u8>, start: u64) {
+    write_box(out, *b"tfdt", |out| {
+        out.extend_from_slice(&[1, 0, 0, 0]);
+        out.extend_from_slice(&start.to_be_bytes());
     });
 }
 
