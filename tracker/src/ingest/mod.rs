@@ -3,6 +3,7 @@
 mod clock;
 mod flv;
 mod fmp4;
+pub mod push;
 mod remux;
 pub mod rtmp;
 mod sps;

@@ -1,0 +1,199 @@
+//! HTTP push: CMAF in the bodies of PUT and POST requests, cut into parts as it arrives.
+//!
+//! `/ingest/KEY/any/path`, or `/ingest/any/path` with `Authorization: Bearer KEY`. Taken are ffmpeg's low-latency
+//! DASH (`-f dash -ldash 1 -streaming 1`: a header and media per track), its HLS with fMP4 segments (`-f hls
+//! -hls_segment_type fmp4`: tracks muxed), and one endless request of fragmented MP4 (DASH-IF Interface 1). Playlists
+//! and manifests are read and forgotten: ours are made of the media.
+
+mod error;
+mod intake;
+mod source;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::body::{Body, BodyDataStream};
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use axum::{Router, http};
+use bytes::Bytes;
+use cardume_media::{Cut, Cutter};
+use cardume_wire::ChannelId;
+use futures_util::StreamExt;
+use tokio::time::timeout;
+
+use crate::channel::{Channel, Channels};
+use crate::clock::wall_time;
+pub use error::PushError;
+use intake::{Intake, OpenBody};
+
+/// How long a body may stay without its first byte: ffmpeg's HLS output opens the request of the header when it starts
+/// and sends the header with the first segment.
+const FIRST_DATA_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a body that has begun may pause. Segments of HLS come at once; chunks of live media come several times a
+/// second.
+const DATA_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of a playlist or manifest at most; those of an hour of segments are below.
+const MANIFEST_LEN_LIMIT: usize = 1024 * 1024;
+/// How long, and for how many bytes, a refused body is read on, so that its sender comes to read the answer.
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
+const DRAIN_LEN_LIMIT: usize = 1024 * 1024;
+/// Bytes that tell what a body is: a box's length and type.
+const BOX_HEADER_LEN: usize = 8;
+
+/// The routes under `/ingest/`. Senders are told apart by the `ConnectInfo<SocketAddr>` of their request, where the
+/// server adds it.
+pub fn router(channels: Channels) -> Router {
+    let intakes = Arc::new(Intakes { channels, table: Mutex::default() });
+    Router::new().route("/ingest/{*path}", any(handle)).with_state(intakes)
+}
+
+/// What is known of the senders of each channel.
+struct Intakes {
+    channels: Channels,
+    table: Mutex<BTreeMap<ChannelId, Arc<Intake>>>,
+}
+
+impl Intakes {
+    fn of(&self, channel: &Arc<Channel>) -> Arc<Intake> {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let intake = table.entry(channel.id().clone()).or_insert_with(|| Intake::new(Arc::clone(channel)));
+        Arc::clone(intake)
+    }
+}
+
+async fn handle(State(intakes): State<Arc<Intakes>>, request: Request) -> Response {
+    match request.method() {
+        &Method::PUT | &Method::POST => {}
+        // ffmpeg deletes old segments, and asks what is allowed: let it.
+        &Method::DELETE => return StatusCode::OK.into_response(),
+        &Method::OPTIONS => return (StatusCode::NO_CONTENT, [(header::ALLOW, "PUT, POST")]).into_response(),
+        _ => return PushError::Method.into_response(),
+    }
+    let (head, body) = request.into_parts();
+    let push = match Push::new(&intakes, &head, body) {
+        Ok(push) => push,
+        Err(error) => return error.into_response(),
+    };
+    // In a task of its own: a sender that closes right after its last chunk makes the server drop the handler, and
+    // what it has not read would be lost.
+    match tokio::spawn(push.run()).await {
+        Ok(Ok(())) => StatusCode::OK.into_response(),
+        Ok(Err(error)) => error.into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// One request that brings something.
+struct Push {
+    intake: Arc<Intake>,
+    /// Of the file, without the key.
+    path: String,
+    from: Option<IpAddr>,
+    body: BodyDataStream,
+}
+
+impl Push {
+    fn new(intakes: &Intakes, head: &http::request::Parts, body: Body) -> Result<Self, PushError> {
+        let path = head.uri.path().trim_start_matches("/ingest/");
+        let (key, path) = match bearer(head) {
+            Some(key) => (key, path),
+            None => path.split_once('/').unwrap_or((path, "")),
+        };
+        if key.is_empty() {
+            return Err(PushError::NoKey);
+        }
+        let channel = intakes.channels.find_by_key(key).ok_or(PushError::UnknownKey)?;
+        let from = head.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+        Ok(Self { intake: intakes.of(&channel), path: path.to_owned(), from, body: body.into_data_stream() })
+    }
+
+    async fn run(mut self) -> Result<(), PushError> {
+        if source::is_manifest(&self.path) {
+            drain(&mut self.body, MANIFEST_LEN_LIMIT, DATA_TIMEOUT).await;
+            return Ok(());
+        }
+        let result = self.take_media().await;
+        if let Err(error) = &result {
+            tracing::info!(channel = %self.intake.channel().id(), path = self.path, "a push is refused: {error}");
+            drain(&mut self.body, DRAIN_LEN_LIMIT, DRAIN_TIMEOUT).await;
+        }
+        result
+    }
+
+    async fn take_media(&mut self) -> Result<(), PushError> {
+        let Some(start) = self.read_start().await? else { return Ok(()) };
+        let mut body = if source::has_init(&start) {
+            self.intake.open_with_init(&self.path, self.from).await?
+        } else if source::is_media(&start) {
+            self.intake.open_media(&self.path, self.from).await?
+        } else {
+            // Let the cutter say what is wrong with it.
+            return Err(Cutter::new().push(&start).err().map_or(PushError::Empty, PushError::from));
+        };
+        let cutter = body.cutter();
+        // Bodies of one source follow each other: the next waits until this one is through.
+        let mut cutter = cutter.lock().await;
+        let result = self.cut(&mut body, &mut cutter, start).await;
+        let end = cutter.finish();
+        body.close().await;
+        result.and_then(|()| end.map_err(PushError::from))
+    }
+
+    /// The first bytes, enough to see what they are; `None` for an empty body.
+    async fn read_start(&mut self) -> Result<Option<Bytes>, PushError> {
+        let mut start = Vec::new();
+        while start.len() < BOX_HEADER_LEN {
+            match timeout(FIRST_DATA_TIMEOUT, self.body.next()).await.map_err(|_| PushError::Silent)? {
+                Some(chunk) => start.extend_from_slice(&chunk?),
+                None if start.is_empty() => return Ok(None),
+                None => return Err(PushError::Truncated),
+            }
+        }
+        Ok(Some(start.into()))
+    }
+
+    async fn cut(&mut self, body: &mut OpenBody, cutter: &mut Cutter, start: Bytes) -> Result<(), PushError> {
+        let mut bytes = start;
+        loop {
+            let arrived_at = wall_time();
+            let pushed = cutter.push(&bytes);
+            while let Some(cut) = cutter.poll() {
+                match cut {
+                    Cut::Init(inits) => body.announce(inits).await?,
+                    Cut::Chunk(chunk) => body.publish(chunk, arrived_at).await?,
+                }
+            }
+            pushed?;
+            bytes = match timeout(DATA_TIMEOUT, self.body.next()).await.map_err(|_| PushError::Silent)? {
+                Some(chunk) => chunk?,
+                None => return Ok(()),
+            };
+        }
+    }
+}
+
+fn bearer(head: &http::request::Parts) -> Option<&str> {
+    let value = head.headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, key) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+}
+
+/// Reads on without use, up to a limit of bytes and time.
+async fn drain(body: &mut BodyDataStream, len_limit: usize, time_limit: Duration) {
+    let read = async {
+        let mut len = 0;
+        while let Some(Ok(chunk)) = body.next().await {
+            len += chunk.len();
+            if len > len_limit {
+                return;
+            }
+        }
+    };
+    // However it ends: nothing is wanted from it.
+    let _ = timeout(time_limit, read).await;
+}
