@@ -3,19 +3,29 @@
 //! [`Peer`] decides and only names media; [`Session`] is a peer with its verified store, bytes in and bytes out.
 //! Time, chance and I/O are arguments: equal seed and inputs give equal outputs.
 
+mod bits;
+mod bucket;
 mod clock;
 mod config;
 mod input;
+mod neighbours;
 mod output;
+mod pacer;
+mod peer;
 mod player;
+mod playhead;
 mod session;
 mod stats;
+mod stripes;
 mod time;
+mod uploads;
+mod window;
 
 pub use clock::ClockEstimator;
 pub use config::{Config, Role};
 pub use input::{CatalogFacts, Input, Offence, PartFacts, TrackFacts};
 pub use output::{Outgoing, Output, Reason};
+pub use peer::Peer;
 pub use player::{BUFFERED_LIMIT, PlayerState};
 pub use session::{Event, Session};
 pub use stats::{NeighbourStats, Phase, Stats};

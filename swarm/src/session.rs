@@ -1,12 +1,23 @@
 //! A peer with its store: bytes in, bytes out.
 
 use core::time::Duration;
+use std::collections::VecDeque;
 
 use bytes::Bytes;
-use cardume_media::{Catalog, CutPart, PublicKey, PublishError, Publisher};
-use cardume_wire::{PeerId, TrackId, WallTime};
+use cardume_media::{
+    BlockVerdict, Catalog, CutPart, Descriptor, Inserted, PartId, PublicKey, PublishError, Publisher, Store,
+    StoreLimits, TrackKind,
+};
+use cardume_wire::link::{BLOCK_HEADER_LEN, DecodeError, Message};
+use cardume_wire::{BlockId, PeerId, TrackId, WallTime};
 
-use crate::{BitsPerSec, Config, Instant, PlayerState, Stats};
+use crate::{
+    BitsPerSec, CatalogFacts, Config, Input, Instant, Offence, Outgoing, Output, PartFacts, Peer,
+    PlayerState, Role, Stats, TrackFacts,
+};
+
+/// Blocks held back for their descriptor at most: 4 MiB, the largest part.
+const UNVERIFIED_LIMIT: usize = 256;
 
 /// What the shell has to do, in order.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,62 +73,100 @@ pub enum Event {
 
 /// A [`crate::Peer`] with its [`cardume_media::Store`]: what the browser and the server peer both run.
 ///
-/// After each call drain [`Session::poll_event`], then arm a timer for [`Session::poll_timeout`].
+/// After each call drain [`Session::poll_event`], then arm a timer for [`Session::poll_timeout`]. Links keep the order
+/// of what is sent on them.
 #[derive(Debug)]
 pub struct Session {
-    config: Config,
+    role: Role,
+    peer: Peer,
+    store: Store,
+    publisher: Option<Publisher>,
+    /// Blocks whose descriptor is not here yet, and who sent them: never stored, played or forwarded.
+    unverified: VecDeque<Unverified>,
+    events: VecDeque<Event>,
+}
+
+#[derive(Debug)]
+struct Unverified {
+    from: PeerId,
+    id: BlockId,
+    payload: Bytes,
 }
 
 impl Session {
     /// A session of the channel with this key; `seed` should be unique to it.
     pub fn new(config: Config, key: PublicKey, seed: u64, now: Instant) -> Self {
-        let _ = (key, seed, now);
-        Self { config }
+        Self {
+            role: config.role,
+            peer: Peer::new(config, seed, now),
+            store: Store::new(key, StoreLimits::default()),
+            publisher: None,
+            unverified: VecDeque::new(),
+            events: VecDeque::new(),
+        }
     }
 
     /// A link stands; the server's is [`PeerId::SERVER`].
     pub fn link_opened(&mut self, peer: PeerId, now: Instant) {
-        let _ = (peer, now);
+        self.input(Input::LinkOpened { peer }, now);
     }
 
     /// A link is gone.
     pub fn link_closed(&mut self, peer: PeerId, now: Instant) {
-        let _ = (peer, now);
+        self.unverified.retain(|held| held.from != peer);
+        self.input(Input::LinkClosed { peer }, now);
     }
 
     /// An [`Event::Connect`] came to nothing.
     pub fn connect_failed(&mut self, peer: PeerId, now: Instant) {
-        let _ = (peer, now);
+        self.input(Input::ConnectFailed { peer }, now);
     }
 
-    /// One message came.
+    /// One message came. What is malformed or wrong ends the link; it never fails here.
     pub fn receive(&mut self, from: PeerId, bytes: &[u8], now: Instant) {
-        let _ = (from, bytes, now);
+        if !self.peer.has_link(from) {
+            return;
+        }
+        match Message::decode(bytes) {
+            Ok(Message::Control(control)) => self.input(Input::Control { from, control }, now),
+            // Media comes from the broadcaster to the server peer, never from viewers.
+            Ok(_) if self.role == Role::Server => {}
+            Ok(Message::Block { id, payload }) => self.receive_block(from, id, payload, now),
+            Ok(Message::Catalog(body)) => self.receive_catalog(from, body, now),
+            Ok(Message::Descriptor(body)) => self.receive_descriptor(from, body, now),
+            Err(DecodeError::UnknownType) => {}
+            Err(_) => self.input(Input::Offence { from, kind: Offence::Malformed }, now),
+        }
     }
 
     /// Bytes that wait in the socket or data channel to this peer; tell it when it changes much.
     pub fn set_backlog(&mut self, peer: PeerId, len: usize, now: Instant) {
-        let _ = (peer, len, now);
+        self.input(Input::Backlog { peer, len }, now);
     }
 
     /// Peers named by the tracker.
     pub fn suggest(&mut self, peers: &[PeerId], now: Instant) {
-        let _ = (peers, now);
+        self.input(Input::Suggested { peers: peers.to_vec() }, now);
     }
 
     /// The tracker's wall clock at `now`, as [`crate::ClockEstimator`] has it.
     pub fn set_clock(&mut self, wall_now: WallTime, now: Instant) {
-        let _ = (wall_now, now);
+        self.input(Input::Clock { wall: wall_now }, now);
     }
 
     /// The media element as it is; tell it on `timeupdate` and the like, some 4 to 20 times a second.
     pub fn set_player(&mut self, state: PlayerState, now: Instant) {
-        let _ = (state, now);
+        self.input(Input::Player(state), now);
     }
 
     /// Begins a broadcast (server role); one that is on ends.
     pub fn start_broadcast(&mut self, publisher: Publisher, now: Instant) {
-        let _ = (publisher, now);
+        let bytes = publisher.catalog_bytes();
+        // Our own catalog is properly signed; an epoch that is not newer leaves everything as it is.
+        if matches!(self.store.insert_catalog(&bytes), Ok(Inserted::New)) {
+            self.publisher = Some(publisher);
+            self.catalog_is_new(now);
+        }
     }
 
     /// Publishes the next part of a track. Without a broadcast nothing happens.
@@ -125,50 +174,193 @@ impl Session {
     /// # Errors
     /// When the part breaks a limit; see [`PublishError`].
     pub fn publish(&mut self, part: &CutPart, now: Instant) -> Result<(), PublishError> {
-        let _ = (part, now);
+        let Some(publisher) = &mut self.publisher else { return Ok(()) };
+        let published = publisher.publish(part)?;
+        let descriptor = published.descriptor.clone();
+        let descriptor_len = published.descriptor_bytes.len() + 1;
+        self.store.publish(published);
+        let Some(facts) = self.part_facts(&descriptor, descriptor_len) else { return Ok(()) };
+        self.input(Input::Descriptor { from: None, part: facts }, now);
+        for block in descriptor.blocks() {
+            self.input(Input::Block { from: None, block }, now);
+        }
         Ok(())
     }
 
     /// Ends the broadcast; what is in the window still travels.
     pub fn end_broadcast(&mut self, now: Instant) {
-        let _ = now;
+        self.publisher = None;
+        self.handle_timeout(now);
     }
 
     /// The latency to hold from now on.
     pub fn set_target_latency(&mut self, latency: Duration, now: Instant) {
-        let _ = now;
-        self.config.target_latency = latency;
+        self.input(Input::TargetLatency(latency), now);
     }
 
     /// What may be sent from now on; see [`Config::uplink_limit`].
     pub fn set_uplink_limit(&mut self, limit: Option<BitsPerSec>, now: Instant) {
-        let _ = now;
-        self.config.uplink_limit = limit;
+        self.input(Input::UplinkLimit(limit), now);
     }
 
     /// Says goodbye to all and closes the links.
     pub fn leave(&mut self, now: Instant) {
-        let _ = now;
+        self.input(Input::Leave, now);
     }
 
     /// The time asked for has come; early calls are harmless.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let _ = now;
+        self.peer.handle_timeout(now);
+        self.perform();
     }
 
     /// When to call [`Session::handle_timeout`]; `None` is never.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        self.peer.poll_timeout()
     }
 
     /// The next thing to do.
     pub fn poll_event(&mut self) -> Option<Event> {
-        None
+        self.events.pop_front()
     }
 
     /// How it fares.
     pub fn stats(&self, now: Instant) -> Stats {
-        let _ = now;
-        Stats { target_latency: self.config.target_latency, ..Stats::default() }
+        self.peer.stats(now)
+    }
+
+    fn input(&mut self, input: Input, now: Instant) {
+        self.peer.handle_input(input, now);
+        self.perform();
+    }
+
+    fn receive_catalog(&mut self, from: PeerId, body: &[u8], now: Instant) {
+        match self.store.insert_catalog(body) {
+            Ok(Inserted::New) => self.catalog_is_new(now),
+            Ok(_) => {}
+            Err(_) => self.input(Input::Offence { from, kind: Offence::WrongSignature }, now),
+        }
+    }
+
+    fn receive_descriptor(&mut self, from: PeerId, body: &[u8], now: Instant) {
+        match self.store.insert_descriptor(body) {
+            Ok((Inserted::New, descriptor)) => {
+                let Some(part) = self.part_facts(&descriptor, body.len() + 1) else { return };
+                self.input(Input::Descriptor { from: Some(from), part }, now);
+                self.verify_held_back(descriptor.part, now);
+            }
+            Ok(_) => {}
+            Err(_) => self.input(Input::Offence { from, kind: Offence::WrongSignature }, now),
+        }
+    }
+
+    fn receive_block(&mut self, from: PeerId, id: BlockId, payload: &[u8], now: Instant) {
+        let input = match self.store.insert_block(id, payload) {
+            BlockVerdict::Verified => Input::Block { from: Some(from), block: id },
+            BlockVerdict::Bad => Input::Offence { from, kind: Offence::WrongBlock },
+            BlockVerdict::Duplicate | BlockVerdict::Stale => {
+                Input::BlockUseless { from, block: id, len: payload.len() + BLOCK_HEADER_LEN }
+            }
+            BlockVerdict::NoDescriptor => {
+                self.hold_back(from, id, payload);
+                Input::BlockUnverifiable { from, block: id }
+            }
+        };
+        self.input(input, now);
+    }
+
+    fn hold_back(&mut self, from: PeerId, id: BlockId, payload: &[u8]) {
+        if self.unverified.len() == UNVERIFIED_LIMIT {
+            self.unverified.pop_front();
+        }
+        self.unverified.push_back(Unverified { from, id, payload: Bytes::copy_from_slice(payload) });
+    }
+
+    /// A descriptor came: the blocks that waited for it are judged now.
+    fn verify_held_back(&mut self, part: PartId, now: Instant) {
+        let held = core::mem::take(&mut self.unverified);
+        let (ready, waiting) = held.into_iter().partition(|held| self.store.part_of(held.id) == Some(part));
+        self.unverified = waiting;
+        let ready: VecDeque<Unverified> = ready;
+        for held in ready {
+            self.receive_block(held.from, held.id, &held.payload, now);
+        }
+    }
+
+    fn catalog_is_new(&mut self, now: Instant) {
+        let Some(catalog) = self.store.catalog().cloned() else { return };
+        self.unverified.retain(|held| held.id.epoch >= catalog.epoch());
+        let tracks = catalog.tracks().iter().map(|track| TrackFacts {
+            id: track.id,
+            is_video: track.kind == TrackKind::Video,
+            bitrate: BitsPerSec(u64::from(track.bitrate)),
+        });
+        let len = self.store.catalog_message().map_or(0, |message| message.len());
+        let facts = CatalogFacts { epoch: catalog.epoch(), tracks: tracks.collect(), len };
+        self.events.push_back(Event::Attach(catalog));
+        self.input(Input::Catalog(facts), now);
+    }
+
+    /// What the peer needs of a descriptor; `None` if its track is not in the catalog.
+    fn part_facts(&self, descriptor: &Descriptor, descriptor_len: usize) -> Option<PartFacts> {
+        let timescale = self.store.catalog()?.track(descriptor.part.track)?.timescale;
+        Some(PartFacts {
+            id: descriptor.part,
+            first_block: descriptor.first_block,
+            n_blocks: descriptor.n_blocks(),
+            len: descriptor.len,
+            start_us: descriptor.start.to_micros(timescale),
+            end_us: descriptor.start.saturating_add(descriptor.duration).to_micros(timescale),
+            captured_at: descriptor.captured_at,
+            is_independent: descriptor.is_independent,
+            descriptor_len,
+        })
+    }
+
+    /// Does what the peer asks for.
+    fn perform(&mut self) {
+        while let Some(output) = self.peer.poll_output() {
+            let event = match output {
+                Output::Send { to, message } => {
+                    let Some(bytes) = self.message_bytes(&message) else { continue };
+                    Event::Transmit { to, bytes }
+                }
+                Output::Deliver { part } => {
+                    let Some(append) = self.append(part) else { continue };
+                    append
+                }
+                Output::Evict { track, before_sequence } => {
+                    self.store.evict_before(track, before_sequence);
+                    continue;
+                }
+                Output::Connect { peer } => Event::Connect { peer },
+                Output::Disconnect { peer, .. } => Event::Disconnect { peer },
+                Output::Blame { peer } => Event::Blame { peer },
+                Output::FindNeighbours { without } => Event::FindNeighbours { without },
+                Output::SetRate(rate) => Event::SetRate(rate),
+                Output::Seek { to_us } => Event::Seek { to_us },
+            };
+            self.events.push_back(event);
+        }
+    }
+
+    fn message_bytes(&self, message: &Outgoing) -> Option<Bytes> {
+        match message {
+            Outgoing::Catalog => self.store.catalog_message(),
+            Outgoing::Descriptor(part) => self.store.descriptor_message(*part),
+            Outgoing::Block(block) => self.store.block_message(*block),
+            Outgoing::Control(control) => Some(Message::Control(control.clone()).encode().into()),
+        }
+    }
+
+    fn append(&self, part: PartId) -> Option<Event> {
+        let descriptor = self.store.descriptor(part)?;
+        let timescale = self.store.catalog()?.track(part.track)?.timescale;
+        Some(Event::Append {
+            track: part.track,
+            chunks: self.store.part_payload(part)?,
+            start_us: descriptor.start.to_micros(timescale),
+            end_us: descriptor.start.saturating_add(descriptor.duration).to_micros(timescale),
+        })
     }
 }

@@ -1,0 +1,70 @@
+//! A hard limit on what is sent.
+
+use core::time::Duration;
+
+use crate::time::micros;
+use crate::{BitsPerSec, Instant};
+
+/// A token bucket that keeps any second within its limit: it fills at the limit less what it holds, so a full
+/// bucket and a second of filling together are the limit.
+#[derive(Clone, Debug)]
+pub(crate) struct Bucket {
+    /// Bytes per second.
+    fill: i64,
+    depth: i64,
+    /// Millionths of bytes; below zero after control, which never waits.
+    level: i128,
+    filled_at: Instant,
+}
+
+/// Control that may pass although the bucket is empty, as a share of the limit: 1/64.
+const CONTROL_SHARE: i64 = 64;
+const MILLION: i128 = 1_000_000;
+
+impl Bucket {
+    /// A bucket that starts empty. `burst` is the largest message that has to pass; half the limit at most is kept
+    /// for bursts.
+    pub(crate) fn new(limit: BitsPerSec, burst: usize, now: Instant) -> Self {
+        let limit = i64::try_from(limit.0 / 8).unwrap_or(i64::MAX);
+        let depth = i64::try_from(burst).unwrap_or(i64::MAX).min(limit / 2);
+        let fill = limit - depth - limit / CONTROL_SHARE;
+        Self { fill, depth, level: 0, filled_at: now }
+    }
+
+    /// What passes in the long run.
+    pub(crate) fn rate(&self) -> BitsPerSec {
+        BitsPerSec(u64::try_from(self.fill).unwrap_or(0).saturating_mul(8))
+    }
+
+    /// Whether a message of this length may pass now.
+    pub(crate) fn allows(&mut self, len: usize, now: Instant) -> bool {
+        self.refill(now);
+        self.level >= self.need(len)
+    }
+
+    /// When a message of this length may pass; `None` for never.
+    pub(crate) fn allows_at(&self, len: usize) -> Option<Instant> {
+        if self.fill <= 0 {
+            return None;
+        }
+        let lacking = (self.need(len) - self.level).max(0);
+        let wait = u64::try_from(lacking / i128::from(self.fill) + 1).unwrap_or(u64::MAX);
+        Some(self.filled_at + Duration::from_micros(wait))
+    }
+
+    /// Takes the bytes of a message that goes.
+    pub(crate) fn take(&mut self, len: usize, now: Instant) {
+        self.refill(now);
+        self.level -= i128::try_from(len).unwrap_or(i128::MAX / MILLION) * MILLION;
+    }
+
+    fn need(&self, len: usize) -> i128 {
+        i128::try_from(len).unwrap_or(i128::MAX).min(i128::from(self.depth)) * MILLION
+    }
+
+    fn refill(&mut self, now: Instant) {
+        let passed = i128::from(micros(now.since(self.filled_at)));
+        self.filled_at = self.filled_at.max(now);
+        self.level = (self.level + passed * i128::from(self.fill)).min(i128::from(self.depth) * MILLION);
+    }
+}

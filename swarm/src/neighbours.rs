@@ -1,0 +1,298 @@
+//! The links that stand, and the peers that might become neighbours.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use cardume_wire::link::{Control, UNKNOWN_AGE};
+use cardume_wire::{Epoch, PeerId, STRIPE_COUNT, Stripe};
+
+use crate::bits::BitWindow;
+use crate::{Config, Instant, Role};
+
+/// A link that takes longer has failed. ICE gives up on its own after some 10 to 30 s.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// A peer that could not be connected is not tried again for this long: its NAT stays what it is.
+const FAILED_FOR: Duration = Duration::from_secs(60);
+/// Peers remembered as suggested, failed or banned at most, each. Wild guess: many times the neighbour limit.
+const MEMORY_LIMIT: usize = 256;
+/// First wait after asking for neighbours; doubles up to [`FIND_WAIT_MAX`].
+const FIND_WAIT_MIN: Duration = Duration::from_secs(1);
+/// Longest wait between two questions for neighbours.
+const FIND_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// What a neighbour last said of its place in the swarm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Status {
+    pub(crate) slots: u16,
+    pub(crate) free: u16,
+    pub(crate) ages: [u16; STRIPE_COUNT as usize],
+}
+
+/// One link that stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Neighbour {
+    /// Whether its Hello came.
+    pub(crate) is_greeted: bool,
+    /// The broadcast it knows.
+    pub(crate) epoch: Option<Epoch>,
+    /// When anything last came from it.
+    pub(crate) heard_at: Instant,
+    /// The question that it has not answered yet.
+    pub(crate) pinged_at: Option<Instant>,
+    /// When it was last asked.
+    pub(crate) last_ping_at: Instant,
+    /// Round trip, smoothed as in RFC 6298.
+    pub(crate) rtt: Option<Duration>,
+    /// Shortest round trip so far.
+    pub(crate) rtt_min: Option<Duration>,
+    /// Bytes that wait in its socket or data channel.
+    pub(crate) backlog: usize,
+    /// What it said of its place.
+    pub(crate) status: Option<Status>,
+    /// Per track of the catalog: blocks it has or will have from us.
+    pub(crate) has: Vec<BitWindow>,
+    /// Per track of the catalog: parts whose descriptor it has or will have from us.
+    pub(crate) described: Vec<BitWindow>,
+    /// Bytes of blocks that came from it.
+    pub(crate) received_len: u64,
+    /// Bytes of blocks sent to it.
+    pub(crate) sent_len: u64,
+    /// Requests it has not answered.
+    pub(crate) n_asked: u32,
+    /// When the server last told it of room.
+    pub(crate) invited_at: Option<Instant>,
+}
+
+impl Neighbour {
+    fn new(n_tracks: usize, now: Instant) -> Self {
+        Self {
+            is_greeted: false,
+            epoch: None,
+            heard_at: now,
+            pinged_at: None,
+            last_ping_at: now,
+            rtt: None,
+            rtt_min: None,
+            backlog: 0,
+            status: None,
+            has: vec![BitWindow::default(); n_tracks],
+            described: vec![BitWindow::default(); n_tracks],
+            received_len: 0,
+            sent_len: 0,
+            n_asked: 0,
+            invited_at: None,
+        }
+    }
+
+    /// Forgets what it has: a new broadcast began.
+    pub(crate) fn reset(&mut self, n_tracks: usize) {
+        self.has = vec![BitWindow::default(); n_tracks];
+        self.described = vec![BitWindow::default(); n_tracks];
+        self.n_asked = 0;
+    }
+
+    /// Takes one measured round trip (RFC 6298's smoothing, alpha 1/8).
+    pub(crate) fn measure(&mut self, round_trip: Duration) {
+        self.rtt = Some(self.rtt.map_or(round_trip, |rtt| (rtt * 7 + round_trip) / 8));
+        self.rtt_min = Some(self.rtt_min.map_or(round_trip, |rtt| rtt.min(round_trip)));
+    }
+
+    /// The round trip, or a cautious guess.
+    pub(crate) fn rtt_or_guess(&self) -> Duration {
+        /// Median of measured pairs of peers (the overlay's data).
+        const GUESS: Duration = Duration::from_millis(135);
+        self.rtt.unwrap_or(GUESS)
+    }
+
+    /// Age of the newest blocks of a stripe at the neighbour, as it says.
+    pub(crate) fn age(&self, stripe: Stripe) -> Option<Duration> {
+        let age = self.status?.ages[stripe.index()];
+        (age != UNKNOWN_AGE).then(|| Duration::from_millis(u64::from(age)))
+    }
+}
+
+/// All neighbours, and the candidates.
+#[derive(Clone, Debug)]
+pub(crate) struct Neighbours {
+    links: BTreeMap<PeerId, Neighbour>,
+    connecting: BTreeMap<PeerId, Instant>,
+    failed: BTreeMap<PeerId, Instant>,
+    banned: BTreeMap<PeerId, Instant>,
+    suggested: Vec<PeerId>,
+    find_at: Instant,
+    find_wait: Duration,
+}
+
+impl Neighbours {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            links: BTreeMap::new(),
+            connecting: BTreeMap::new(),
+            failed: BTreeMap::new(),
+            banned: BTreeMap::new(),
+            suggested: Vec::new(),
+            find_at: now + FIND_WAIT_MIN,
+            find_wait: FIND_WAIT_MIN,
+        }
+    }
+
+    /// Takes a link that stands; false when it must be closed: the peer is banned, or there are enough.
+    pub(crate) fn open(&mut self, peer: PeerId, n_tracks: usize, config: &Config, now: Instant) -> bool {
+        let was_asked_for = self.connecting.remove(&peer).is_some();
+        self.suggested.retain(|&suggested| suggested != peer);
+        let limit = match config.role {
+            Role::Server => config.server_link_limit,
+            // Whom we asked ourselves is welcome even if others came first.
+            Role::Viewer => config.neighbour_limit + usize::from(was_asked_for) * 2,
+        };
+        let is_allowed = peer.is_server() || self.n_peers() < limit;
+        if peer == config.id || self.banned.contains_key(&peer) || !is_allowed {
+            return false;
+        }
+        self.failed.remove(&peer);
+        self.links.insert(peer, Neighbour::new(n_tracks, now));
+        true
+    }
+
+    /// Forgets a link.
+    pub(crate) fn close(&mut self, peer: PeerId) -> Option<Neighbour> {
+        self.links.remove(&peer)
+    }
+
+    /// A link that was asked for did not come about.
+    pub(crate) fn fail(&mut self, peer: PeerId, now: Instant) {
+        if self.connecting.remove(&peer).is_some() {
+            remember(&mut self.failed, peer, now);
+        }
+    }
+
+    /// Never again.
+    pub(crate) fn ban(&mut self, peer: PeerId, now: Instant) {
+        self.suggested.retain(|&suggested| suggested != peer);
+        remember(&mut self.banned, peer, now);
+    }
+
+    /// Peers that somebody suggests.
+    pub(crate) fn suggest(&mut self, peers: &[PeerId], config: &Config) {
+        for &peer in peers {
+            let is_known = self.links.contains_key(&peer) || self.suggested.contains(&peer);
+            let is_out = peer.is_server() || peer == config.id || self.banned.contains_key(&peer);
+            if !is_known && !is_out && self.suggested.len() < MEMORY_LIMIT {
+                self.suggested.push(peer);
+            }
+        }
+    }
+
+    /// The suggested peers to connect to now, up to the wanted number and half more.
+    pub(crate) fn connects(&mut self, config: &Config, now: Instant) -> Vec<PeerId> {
+        self.expire(now);
+        let wanted = (config.neighbours_wanted * 3 / 2).min(config.neighbour_limit);
+        let n_open = self.n_peers() + self.connecting.len();
+        let n_free = wanted.saturating_sub(n_open);
+        let failed = &self.failed;
+        let chosen: Vec<PeerId> =
+            self.suggested.iter().copied().filter(|peer| !failed.contains_key(peer)).take(n_free).collect();
+        self.suggested.retain(|peer| !chosen.contains(peer));
+        for &peer in &chosen {
+            self.connecting.insert(peer, now);
+        }
+        chosen
+    }
+
+    /// Marks a peer as being connected, for a reason of the caller's; false when that would be wrong.
+    pub(crate) fn connect(&mut self, peer: PeerId, config: &Config, now: Instant) -> bool {
+        let is_known = self.links.contains_key(&peer) || self.connecting.contains_key(&peer);
+        let is_out = peer.is_server() || peer == config.id || self.banned.contains_key(&peer);
+        let is_full = self.n_peers() + self.connecting.len() >= config.neighbour_limit;
+        if is_known || is_out || is_full || self.failed.contains_key(&peer) {
+            return false;
+        }
+        self.suggested.retain(|&suggested| suggested != peer);
+        self.connecting.insert(peer, now);
+        true
+    }
+
+    /// Whether to ask for more neighbours now; if so, those not to name. Backs off while it does not help.
+    pub(crate) fn find(&mut self, config: &Config, now: Instant) -> Option<Vec<PeerId>> {
+        if self.n_peers() >= config.neighbours_wanted {
+            self.find_wait = FIND_WAIT_MIN;
+            return None;
+        }
+        if now < self.find_at {
+            return None;
+        }
+        self.find_at = now + self.find_wait;
+        self.find_wait = (self.find_wait * 2).min(FIND_WAIT_MAX);
+        let known = self.links.keys().chain(self.connecting.keys()).chain(self.failed.keys());
+        let known = known.chain(self.banned.keys()).filter(|peer| !peer.is_server());
+        Some(known.copied().take(cardume_wire::signal::NEIGHBOUR_LIMIT).collect())
+    }
+
+    /// Ask again soon: a neighbour was lost.
+    pub(crate) fn hurry(&mut self, now: Instant) {
+        self.find_wait = FIND_WAIT_MIN;
+        self.find_at = self.find_at.min(now + FIND_WAIT_MIN / 2);
+    }
+
+    pub(crate) fn get(&self, peer: PeerId) -> Option<&Neighbour> {
+        self.links.get(&peer)
+    }
+
+    pub(crate) fn get_mut(&mut self, peer: PeerId) -> Option<&mut Neighbour> {
+        self.links.get_mut(&peer)
+    }
+
+    /// By rising id, the server first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (PeerId, &Neighbour)> {
+        self.links.iter().map(|(&peer, neighbour)| (peer, neighbour))
+    }
+
+    /// By rising id, the server first.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (PeerId, &mut Neighbour)> {
+        self.links.iter_mut().map(|(&peer, neighbour)| (peer, neighbour))
+    }
+
+    /// All links, the server's too.
+    pub(crate) fn peers(&self) -> Vec<PeerId> {
+        self.links.keys().copied().collect()
+    }
+
+    /// Links to viewers.
+    pub(crate) fn n_peers(&self) -> usize {
+        self.links.len() - usize::from(self.links.contains_key(&PeerId::SERVER))
+    }
+
+    /// We were suspended, not they: nobody has been silent.
+    pub(crate) fn forgive(&mut self, now: Instant) {
+        for neighbour in self.links.values_mut() {
+            neighbour.heard_at = now;
+            neighbour.pinged_at = None;
+        }
+    }
+
+    fn expire(&mut self, now: Instant) {
+        let late: Vec<PeerId> = self
+            .connecting
+            .iter()
+            .filter(|(_, at)| now.since(**at) > CONNECT_LIMIT)
+            .map(|(&p, _)| p)
+            .collect();
+        for peer in late {
+            self.fail(peer, now);
+        }
+        self.failed.retain(|_, at| now.since(*at) < FAILED_FOR);
+    }
+}
+
+/// Says how this peer's messages are to be treated until its Hello came.
+pub(crate) fn is_allowed_before_hello(control: &Control) -> bool {
+    matches!(control, Control::Hello { .. } | Control::Goodbye)
+}
+
+fn remember(peers: &mut BTreeMap<PeerId, Instant>, peer: PeerId, now: Instant) {
+    if peers.len() >= MEMORY_LIMIT {
+        let oldest = peers.iter().min_by_key(|(_, at)| **at).map(|(&peer, _)| peer);
+        oldest.map(|oldest| peers.remove(&oldest));
+    }
+    peers.insert(peer, now);
+}

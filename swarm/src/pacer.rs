@@ -1,0 +1,187 @@
+//! Media that waits for its turn on the uplink.
+
+use core::time::Duration;
+use std::collections::VecDeque;
+
+use cardume_media::PartId;
+use cardume_wire::{BlockId, PeerId};
+
+use crate::bucket::Bucket;
+use crate::{BitsPerSec, Instant};
+
+/// Bytes around a message on its way: WebSocket or SCTP framing and a share of the packets' headers.
+/// 16 KiB in WebSocket frames over TLS cost about 10 + 22 bytes; packets' own headers are not ours to see.
+pub(crate) const FRAME_LEN: usize = 32;
+/// Messages that wait in one class at most: 2 s of 40 viewers at 50 blocks a second.
+const QUEUE_LIMIT: usize = 4096;
+/// Bytes that repair may be ahead of its share while pushes wait.
+const REPAIR_CREDIT_LIMIT: i64 = 128 * 1024;
+
+/// What a message is for; the order of urgency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// Asked for because it is late elsewhere.
+    Repair,
+    /// Pushed to a child of its stripe.
+    Push,
+    /// What a new child lacks of the window.
+    Startup,
+}
+
+impl Class {
+    /// How long a message is worth sending. Repair: an answer later than the asker's patience only repeats what it
+    /// got elsewhere. Push and start-up: later than this the children have pulled it.
+    const fn patience(self) -> Duration {
+        Duration::from_millis(match self {
+            Self::Repair => 500,
+            Self::Push => 1200,
+            Self::Startup => 2500,
+        })
+    }
+}
+
+/// What a message carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cargo {
+    Catalog,
+    Descriptor(PartId),
+    Block(BlockId),
+}
+
+/// One message that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Job {
+    pub(crate) to: PeerId,
+    pub(crate) cargo: Cargo,
+    pub(crate) class: Class,
+    /// Bytes of the message, without [`FRAME_LEN`].
+    pub(crate) len: usize,
+    pub(crate) queued_at: Instant,
+}
+
+/// What becomes of the next message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// It goes now.
+    Send(Job),
+    /// It waited too long.
+    Drop(Job),
+}
+
+/// Lets media pass in the order of its urgency, never beyond the limit.
+#[derive(Clone, Debug)]
+pub(crate) struct Pacer {
+    bucket: Option<Bucket>,
+    queues: [VecDeque<Job>; 3],
+    repair_credit: i64,
+}
+
+impl Pacer {
+    pub(crate) fn new(limit: Option<BitsPerSec>, burst: usize, now: Instant) -> Self {
+        let bucket = limit.map(|limit| Bucket::new(limit, burst + FRAME_LEN, now));
+        Self { bucket, queues: Default::default(), repair_credit: REPAIR_CREDIT_LIMIT }
+    }
+
+    /// Another limit from now on; what waits goes on waiting.
+    pub(crate) fn set_limit(&mut self, limit: Option<BitsPerSec>, burst: usize, now: Instant) {
+        self.bucket = limit.map(|limit| Bucket::new(limit, burst + FRAME_LEN, now));
+    }
+
+    /// What passes in the long run; `None` is no limit.
+    pub(crate) fn rate(&self) -> Option<BitsPerSec> {
+        self.bucket.as_ref().map(Bucket::rate)
+    }
+
+    /// Lines a message up; false when its class is full.
+    pub(crate) fn push(&mut self, job: Job) -> bool {
+        let queue = &mut self.queues[job.class as usize];
+        let has_room = queue.len() < QUEUE_LIMIT;
+        if has_room {
+            queue.push_back(job);
+        }
+        has_room
+    }
+
+    /// Control went: it never waits, but what waits has to make up for it.
+    pub(crate) fn charge(&mut self, len: usize, now: Instant) {
+        if let Some(bucket) = &mut self.bucket {
+            bucket.take(len + FRAME_LEN, now);
+        }
+    }
+
+    /// The next message that goes or is given up; `None` when all others have to wait.
+    /// `may_start` says whether a peer bears more start-up media now.
+    pub(crate) fn pop(&mut self, now: Instant, may_start: impl Fn(PeerId) -> bool) -> Option<Turn> {
+        for queue in &mut self.queues {
+            if queue.front().is_some_and(|job| now.since(job.queued_at) > job.class.patience()) {
+                return queue.pop_front().map(Turn::Drop);
+            }
+        }
+        let class = self.turn(may_start)?;
+        let len = self.queues[class].front()?.len + FRAME_LEN;
+        if let Some(bucket) = &mut self.bucket {
+            if !bucket.allows(len, now) {
+                return None;
+            }
+            bucket.take(len, now);
+        }
+        let job = self.queues[class].pop_front()?;
+        self.account(&job);
+        Some(Turn::Send(job))
+    }
+
+    /// When the next message may go or is given up; `None` when nothing waits for time alone.
+    pub(crate) fn next_at(&self) -> Option<Instant> {
+        let bucket = self.bucket.as_ref()?;
+        let heads = || self.queues.iter().filter_map(VecDeque::front);
+        let passes = heads().filter_map(|job| bucket.allows_at(job.len + FRAME_LEN)).min();
+        let ends = heads().map(|job| job.queued_at + job.class.patience() + Duration::from_micros(1)).min();
+        [passes, ends].into_iter().flatten().min()
+    }
+
+    /// Drops what waits for this peer and passes the test.
+    pub(crate) fn retain(&mut self, keep: impl Fn(&Job) -> bool) {
+        for queue in &mut self.queues {
+            queue.retain(|job| keep(job));
+        }
+    }
+
+    /// How long the oldest push has waited.
+    pub(crate) fn push_wait(&self, now: Instant) -> Duration {
+        self.queues[Class::Push as usize].front().map_or(Duration::ZERO, |job| now.since(job.queued_at))
+    }
+
+    /// Bytes that wait in a class.
+    pub(crate) fn waiting_len(&self, class: Class) -> usize {
+        self.queues[class as usize].iter().map(|job| job.len + FRAME_LEN).sum()
+    }
+
+    fn turn(&mut self, may_start: impl Fn(PeerId) -> bool) -> Option<usize> {
+        let [repair, push, startup] = &mut self.queues;
+        if !repair.is_empty() && (push.is_empty() || self.repair_credit > 0) {
+            return Some(Class::Repair as usize);
+        }
+        if !push.is_empty() {
+            return Some(Class::Push as usize);
+        }
+        // Rotate to the first whose link bears it, so that one slow joiner does not hold up the others.
+        let ready = startup.iter().position(|job| may_start(job.to))?;
+        if ready > 0
+            && let Some(job) = startup.remove(ready)
+        {
+            startup.push_front(job);
+        }
+        Some(Class::Startup as usize)
+    }
+
+    /// Repair may take a quarter of what pushes take while both wait.
+    fn account(&mut self, job: &Job) {
+        let len = i64::try_from(job.len).unwrap_or(0);
+        let change = match job.class {
+            Class::Repair => -len,
+            Class::Push => len / 4,
+            Class::Startup => 0,
+        };
+        self.repair_credit = (self.repair_credit + change).clamp(-REPAIR_CREDIT_LIMIT, REPAIR_CREDIT_LIMIT);
+    }
+}

@@ -1,0 +1,360 @@
+//! Those whom we feed: who is taken, refused, released.
+
+use core::time::Duration;
+
+use cardume_media::PartId;
+use cardume_wire::link::{Control, HINT_LIMIT};
+use cardume_wire::{BlockId, BlockNumber, PeerId, STRIPE_COUNT, Stripe, TrackSet};
+
+use super::Peer;
+use crate::pacer::Class;
+use crate::uploads::Child;
+use crate::{BitsPerSec, Instant, PartFacts, Role};
+
+/// Share of the uplink that is not given to children but kept for repair, joiners and bursts: 1/10.
+/// Starting value, to be tuned by the simulator.
+const RESERVE: u64 = 10;
+/// Bitrate assumed while neither catalog nor media say one: 720p.
+const RATE_GUESS: u64 = 3_000_000;
+/// Slots of a server without a budget.
+const SLOTS_UNLIMITED: usize = u16::MAX as usize;
+/// Between two looks at the uplink.
+const TEND_INTERVAL: Duration = Duration::from_millis(250);
+/// Between two words on our place, if it changed.
+const STATUS_INTERVAL: Duration = Duration::from_millis(500);
+/// Ages that differ by less are the same.
+const AGE_STEP: u16 = 40;
+/// A child that has more waiting than this many seconds of a stripe is one too many, as tenths: 0.6 s.
+const BACKLOG_TENTHS: u64 = 6;
+/// Never too many before this much waits.
+const BACKLOG_MIN: u64 = 48 * 1024;
+/// A child is not made to give way before it has been served for so long.
+const REDIRECT_AFTER: Duration = Duration::from_secs(3);
+/// Between two such redirections: each costs one stripe twice for a moment.
+const REDIRECT_INTERVAL: Duration = Duration::from_millis(500);
+/// Slots that an asker must have more than the child that gives way, so that nobody swaps in circles.
+const REDIRECT_GAIN: u16 = 2;
+/// A viewer is told of room at most this often.
+const INVITE_INTERVAL: Duration = Duration::from_secs(2);
+/// Pushes that wait longer than this say that there are too many children.
+const PUSH_WAIT_LIMIT: Duration = Duration::from_millis(600);
+
+/// A wish to be fed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ask {
+    pub(super) stripe: Stripe,
+    pub(super) tracks: TrackSet,
+    pub(super) slots: u16,
+    pub(super) is_starving: bool,
+}
+
+impl Peer {
+    pub(super) fn on_subscribe(&mut self, from: PeerId, ask: Ask, now: Instant) {
+        let stripe = ask.stripe;
+        let path = self.own_path(stripe).filter(|path| !path.contains(&from));
+        let Some(path) = path.filter(|_| !self.stripes.lane(stripe).provider_is(from)) else {
+            self.refuse(from, stripe, now);
+            return;
+        };
+        let is_child = self.uploads.child(from, stripe).is_some_and(|child| child.leaves_at.is_none());
+        let has_room = is_child || self.n_free() > 0 || self.make_way(from, ask, now);
+        if !has_room {
+            self.refuse(from, stripe, now);
+            if ask.is_starving {
+                self.describe_window(from, stripe, now);
+            }
+            return;
+        }
+        let since = self.uploads.child(from, stripe).map_or(now, |child| child.since);
+        self.uploads.add(
+            from,
+            stripe,
+            Child { since, tracks: ask.tracks, slots: ask.slots, leaves_at: None },
+        );
+        self.send_control(from, Control::Accept { stripe, path }, now);
+        self.catch_up(from, stripe, now);
+    }
+
+    pub(super) fn on_unsubscribe(&mut self, from: PeerId, stripe: Stripe) {
+        if self.uploads.remove(from, stripe) {
+            self.pacer.retain(|job| {
+                let is_of_stripe = match job.cargo {
+                    crate::pacer::Cargo::Block(block) => block.number.stripe() == stripe,
+                    _ => false,
+                };
+                job.to != from || job.class == Class::Repair || !is_of_stripe
+            });
+        }
+    }
+
+    /// Stripes we could push, all children together.
+    pub(super) fn n_slots(&self) -> usize {
+        match (self.pacer.rate(), self.config.role) {
+            (Some(rate), _) => {
+                let usable = rate.0 - rate.0 / RESERVE;
+                usize::try_from(usable / self.stripe_rate().0.max(1))
+                    .unwrap_or(usize::MAX)
+                    .min(SLOTS_UNLIMITED)
+            }
+            (None, Role::Server) => SLOTS_UNLIMITED,
+            (None, Role::Viewer) => self.uploads.learnt(),
+        }
+    }
+
+    pub(super) fn n_free(&self) -> usize {
+        self.n_slots().saturating_sub(self.uploads.n_used())
+    }
+
+    /// Tells the children of a stripe that its path changed.
+    pub(super) fn tell_path(&mut self, stripe: Stripe, now: Instant) {
+        let children: Vec<PeerId> = self.uploads.children(stripe).map(|(peer, _)| peer).collect();
+        let path = self.own_path(stripe);
+        for child in children {
+            match path.clone().filter(|path| !path.contains(&child)) {
+                Some(path) => self.send_control(child, Control::Accept { stripe, path }, now),
+                None => {
+                    self.uploads.remove(child, stripe);
+                    self.refuse(child, stripe, now);
+                }
+            }
+        }
+    }
+
+    /// Ends what is over, and releases children when the uplink does not bear them.
+    pub(super) fn tend_children(&mut self, now: Instant) {
+        if now < self.due.uploads_at {
+            return;
+        }
+        self.due.uploads_at = now + TEND_INTERVAL;
+        self.uploads.expire(now);
+        let is_learning = self.config.uplink_limit.is_none() && self.config.role == Role::Viewer;
+        let congested = self.congested_child();
+        self.n_congested = if congested.is_some() { self.n_congested + 1 } else { 0 };
+        if is_learning {
+            match congested {
+                None => self.uploads.learn_room(now),
+                Some(_) if self.n_congested == 2 => self.uploads.learn_congestion(now),
+                Some(_) => {}
+            }
+            self.uploads.learn_pause(now);
+        }
+        if self.n_congested >= 2
+            && let Some((peer, stripe)) = congested
+        {
+            self.n_congested = 0;
+            self.release(peer, stripe, &[], now);
+        }
+        self.release_excess(now);
+        self.invite(now);
+    }
+
+    /// Tells neighbours of our place when it changed.
+    pub(super) fn tell_status(&mut self, now: Instant) {
+        if now < self.due.status_at || self.config.role == Role::Server {
+            return;
+        }
+        let status = self.status();
+        if self.told.as_ref().is_some_and(|told| !is_news(told, &status)) {
+            return;
+        }
+        self.due.status_at = now + STATUS_INTERVAL;
+        for peer in self.neighbours.peers() {
+            let is_greeted = self.neighbours.get(peer).is_some_and(|link| link.is_greeted);
+            if is_greeted && !peer.is_server() {
+                self.send_control(peer, status.clone(), now);
+            }
+        }
+        self.told = Some(status);
+    }
+
+    pub(super) fn status(&self) -> Control {
+        let [slots, free] = [self.n_slots(), self.n_free()].map(|n| u16::try_from(n).unwrap_or(u16::MAX));
+        Control::Status { slots, free, ages: self.stripes.ages() }
+    }
+
+    /// The path to tell a child; `None` when we have the stripe from nobody.
+    fn own_path(&self, stripe: Stripe) -> Option<Vec<PeerId>> {
+        match self.config.role {
+            Role::Server => Some(Vec::new()),
+            Role::Viewer => self.stripes.lane(stripe).path_with(self.config.id),
+        }
+    }
+
+    /// Bits per second of one stripe, as measured, or as the catalog says.
+    fn stripe_rate(&self) -> BitsPerSec {
+        let nominal: u64 = self.window.tracks().iter().map(|track| track.facts.bitrate.0).sum();
+        let nominal = if nominal == 0 { RATE_GUESS } else { nominal };
+        let measured = self.window.byte_rate().map(|bytes| bytes * 8);
+        BitsPerSec(measured.unwrap_or(nominal) / u64::from(STRIPE_COUNT))
+    }
+
+    fn refuse(&mut self, peer: PeerId, stripe: Stripe, now: Instant) {
+        let hints = self.hints(peer, stripe, &[]);
+        self.send_control(peer, Control::Refuse { stripe, hints }, now);
+    }
+
+    /// Those who may take the asker: named ones, then children with room, then other neighbours with room, then
+    /// any child.
+    fn hints(&self, asker: PeerId, stripe: Stripe, first: &[PeerId]) -> Vec<PeerId> {
+        let has_room = |peer: PeerId| {
+            self.neighbours.get(peer).and_then(|link| link.status).is_some_and(|status| status.free > 0)
+        };
+        let children = || self.uploads.children(stripe);
+        let said: Vec<(u16, PeerId)> = children().map(|(peer, child)| (child.slots, peer)).collect();
+        let mut able = said;
+        able.sort_unstable_by(|a, b| b.cmp(a));
+        let roomy = self.neighbours.iter().map(|(peer, _)| peer).filter(|peer| has_room(*peer));
+        let mut hints: Vec<PeerId> = first.to_vec();
+        hints.extend(able.iter().map(|(_, peer)| *peer).filter(|peer| has_room(*peer)));
+        hints.extend(roomy);
+        hints.extend(able.iter().filter(|(slots, _)| *slots > 0).map(|(_, peer)| *peer));
+        let mut unique: Vec<PeerId> = Vec::new();
+        for hint in hints {
+            if hint != asker && !hint.is_server() && !unique.contains(&hint) {
+                unique.push(hint);
+            }
+        }
+        unique.truncate(HINT_LIMIT);
+        unique
+    }
+
+    /// Makes the child that multiplies the stripe least give way to a better asker, who may then feed it.
+    fn make_way(&mut self, asker: PeerId, ask: Ask, now: Instant) -> bool {
+        let is_too_soon = self.redirected_at.is_some_and(|at| now.since(at) < REDIRECT_INTERVAL);
+        if self.config.role == Role::Viewer || is_too_soon || ask.slots == 0 {
+            return false;
+        }
+        let settled = self.uploads.children(ask.stripe).filter(|(peer, child)| {
+            *peer != asker && child.leaves_at.is_none() && now.since(child.since) > REDIRECT_AFTER
+        });
+        let Some((peer, slots)) =
+            settled.map(|(peer, child)| (peer, child.slots)).min_by_key(|(_, slots)| *slots)
+        else {
+            return false;
+        };
+        let gain = if ask.is_starving { 1 } else { REDIRECT_GAIN };
+        if ask.slots < slots.saturating_add(gain) {
+            return false;
+        }
+        self.redirected_at = Some(now);
+        self.release(peer, ask.stripe, &[asker], now);
+        true
+    }
+
+    fn release(&mut self, peer: PeerId, stripe: Stripe, first: &[PeerId], now: Instant) {
+        self.uploads.release(peer, stripe, now);
+        let hints = self.hints(peer, stripe, first);
+        self.send_control(peer, Control::Refuse { stripe, hints }, now);
+    }
+
+    /// A viewer that is refused learns at least what there is, so that it can pull it.
+    fn describe_window(&mut self, to: PeerId, stripe: Stripe, now: Instant) {
+        let Some(start_us) = self.catch_up_start(to, now) else { return };
+        let tracks = self.window.tracks().iter();
+        let parts = tracks.flat_map(|track| track.parts_from(track.start_sequence(start_us)));
+        let ids: Vec<PartId> =
+            parts.filter(|part| part.first_block.stripe() == stripe).map(|part| part.id).collect();
+        for id in ids {
+            self.queue_descriptor(to, id, Class::Startup, now);
+        }
+    }
+
+    /// Sends a new child what the window has of the stripe and it has not.
+    fn catch_up(&mut self, to: PeerId, stripe: Stripe, now: Instant) {
+        let Some(start_us) = self.catch_up_start(to, now) else { return };
+        let tracks = self.window.tracks().iter();
+        let mut parts: Vec<PartFacts> =
+            tracks.flat_map(|track| track.parts_from(track.start_sequence(start_us))).copied().collect();
+        parts.sort_by_key(|part| (part.start_us, part.id));
+        for part in parts {
+            if part.first_block.stripe() == stripe {
+                self.queue_descriptor(to, part.id, Class::Startup, now);
+            }
+            let blocks = part.first_block.0..part.end_block().unwrap_or(part.first_block.0);
+            for number in blocks.map(BlockNumber).filter(|number| number.stripe() == stripe) {
+                let block = BlockId { epoch: part.id.epoch, track: part.id.track, number };
+                if self.window.holds(block) {
+                    self.queue_block(to, block, Class::Startup, now);
+                }
+            }
+        }
+    }
+
+    /// Where a new child's window begins: for a joiner the group of pictures that should be on screen now, for
+    /// others what is still of use.
+    fn catch_up_start(&self, to: PeerId, now: Instant) -> Option<u64> {
+        let goal = self.goal_us(now)?;
+        let has_nothing = self.neighbours.get(to)?.has.iter().all(|has| has.end() == 0);
+        Some(if has_nothing { self.join_start(goal)? } else { goal })
+    }
+
+    /// The (peer, stripe) whose link has the most waiting, if it is too much.
+    fn congested_child(&self) -> Option<(PeerId, Stripe)> {
+        let stripe_len = self.stripe_rate().0 / 8;
+        let limit = |n: usize| BACKLOG_MIN.max(stripe_len * n as u64 * BACKLOG_TENTHS / 10);
+        let stripes = |peer| self.uploads.stripes_of(peer);
+        let links = self.uploads.peers().into_iter().filter_map(|peer| {
+            let backlog = self.neighbours.get(peer)?.backlog as u64;
+            (backlog > limit(stripes(peer).len())).then_some((backlog, peer))
+        });
+        let (_, peer) = links.max()?;
+        let held = |stripe: &Stripe| {
+            self.uploads.child(peer, *stripe).is_some_and(|child| child.leaves_at.is_none())
+        };
+        let stripe = stripes(peer).into_iter().find(held)?;
+        Some((peer, stripe))
+    }
+
+    /// The uplink was limited, or the stream grew: the newest children go.
+    fn release_excess(&mut self, now: Instant) {
+        let is_late = self.pacer.push_wait(now) > PUSH_WAIT_LIMIT;
+        let n_excess = self.uploads.n_used().saturating_sub(self.n_slots()).max(usize::from(is_late));
+        for _ in 0..n_excess {
+            let all = Stripe::all().flat_map(|stripe| {
+                self.uploads
+                    .children(stripe)
+                    .map(move |(peer, child)| (child.leaves_at, child.since, peer, stripe))
+            });
+            let newest =
+                all.filter(|(leaves_at, ..)| leaves_at.is_none()).max_by_key(|(_, since, ..)| *since);
+            let Some((_, _, peer, stripe)) = newest else { return };
+            self.release(peer, stripe, &[], now);
+        }
+    }
+
+    /// The server tells some viewers that it has room: a few each time, so that not all come at once.
+    fn invite(&mut self, now: Instant) {
+        if self.config.role == Role::Viewer || self.window.epoch().is_none() {
+            return;
+        }
+        let n_invited = self.n_free().div_ceil(usize::from(STRIPE_COUNT)).min(16);
+        let is_due =
+            |invited_at: Option<Instant>| invited_at.is_none_or(|at| now.since(at) > INVITE_INTERVAL);
+        let outside = self.neighbours.iter().filter(|(peer, link)| {
+            link.is_greeted
+                && is_due(link.invited_at)
+                && self.uploads.stripes_of(*peer).len() < STRIPE_COUNT.into()
+        });
+        let mut outside: Vec<(Option<Instant>, PeerId)> =
+            outside.map(|(peer, link)| (link.invited_at, peer)).collect();
+        outside.sort_unstable();
+        outside.truncate(n_invited);
+        let status = self.status();
+        for (_, peer) in outside {
+            if let Some(neighbour) = self.neighbours.get_mut(peer) {
+                neighbour.invited_at = Some(now);
+            }
+            self.send_control(peer, status.clone(), now);
+        }
+    }
+}
+
+fn is_news(told: &Control, status: &Control) -> bool {
+    let (Control::Status { slots, free, ages }, Control::Status { slots: slots2, free: free2, ages: ages2 }) =
+        (told, status)
+    else {
+        return true;
+    };
+    let has_moved = |(a, b): (&u16, &u16)| a.abs_diff(*b) > AGE_STEP;
+    slots != slots2 || (*free == 0) != (*free2 == 0) || ages.iter().zip(ages2).any(has_moved)
+}

@@ -1,0 +1,217 @@
+//! Links: greeting, round trips, silence, neighbours wanted.
+
+use core::time::Duration;
+
+use cardume_wire::link::Control;
+use cardume_wire::{Epoch, PROTOCOL_VERSION, PeerId, Stripe};
+
+use super::Peer;
+use crate::neighbours::Status;
+use crate::time::micros;
+use crate::{Instant, Offence, Output, Reason, Role};
+
+/// A provider silent for this long is asked whether it lives: two parts of 100 ms and a Have would have come.
+const PROVIDER_SILENCE: Duration = Duration::from_millis(250);
+/// Other neighbours are asked this often, for the round trip.
+const PING_INTERVAL: Duration = Duration::from_secs(3);
+/// The server asks its viewers this often.
+const SERVER_PING_INTERVAL: Duration = Duration::from_secs(10);
+/// An answer takes at most this or three round trips; then the provider counts as dead.
+const ANSWER_MIN: Duration = Duration::from_millis(250);
+/// A link silent for this long is closed. Data channels themselves notice after some 5 to 30 s.
+const SILENCE_LIMIT: Duration = Duration::from_secs(8);
+/// The same for a link whose greeting does not come.
+const GREETING_LIMIT: Duration = Duration::from_secs(5);
+
+impl Peer {
+    pub(super) fn on_link_opened(&mut self, peer: PeerId, now: Instant) {
+        self.forget_link(peer, now);
+        let n_tracks = self.window.tracks().len();
+        if !self.neighbours.open(peer, n_tracks, &self.config, now) {
+            self.outputs.push_back(Output::Disconnect { peer, reason: Reason::TooMany });
+            return;
+        }
+        self.due.tick_at = self.due.tick_at.min(now + super::TICK);
+        self.send_hello(peer, now);
+    }
+
+    pub(super) fn on_link_closed(&mut self, peer: PeerId, now: Instant) {
+        self.forget_link(peer, now);
+        self.choose_providers_soon(now);
+    }
+
+    /// Takes back all that rests on a link.
+    pub(super) fn forget_link(&mut self, peer: PeerId, now: Instant) {
+        if self.neighbours.close(peer).is_none() {
+            return;
+        }
+        for stripe in Stripe::all() {
+            self.stripes.lane_mut(stripe).drop_peer(peer);
+        }
+        self.uploads.remove_peer(peer);
+        self.pacer.retain(|job| job.to != peer);
+        self.forget_asked(peer, now);
+        if !peer.is_server() {
+            self.neighbours.hurry(now);
+        }
+    }
+
+    pub(super) fn on_suggested(&mut self, peers: &[PeerId], now: Instant) {
+        if self.config.role == Role::Viewer {
+            self.neighbours.suggest(peers, &self.config);
+            self.connect_suggested(now);
+        }
+    }
+
+    pub(super) fn on_hello(&mut self, from: PeerId, version: u16, epoch: Option<Epoch>, now: Instant) {
+        if version != PROTOCOL_VERSION {
+            self.disconnect(from, Reason::Version, now);
+            return;
+        }
+        let own = self.window.epoch();
+        let Some(neighbour) = self.neighbours.get_mut(from) else { return };
+        let is_first = !neighbour.is_greeted;
+        let is_news = neighbour.epoch != epoch;
+        neighbour.is_greeted = true;
+        neighbour.epoch = epoch;
+        if own > epoch && !from.is_server() {
+            self.queue_catalog(from, now);
+        } else if epoch > own && !is_first && self.config.role == Role::Viewer {
+            self.send_hello(from, now);
+        } else if own.is_some() && own == epoch && (is_first || is_news) {
+            self.tell_all(from, now);
+        }
+        if is_first {
+            self.send_ping(from, now);
+            self.told = None;
+            self.choose_providers_soon(now);
+        }
+    }
+
+    pub(super) fn on_pong(&mut self, from: PeerId, sent_at: u64, now: Instant) {
+        let Some(neighbour) = self.neighbours.get_mut(from) else { return };
+        if neighbour.pinged_at.is_some_and(|at| at.as_micros() == sent_at) {
+            neighbour.pinged_at = None;
+            neighbour.measure(now.since(Instant::from_micros(sent_at)));
+        }
+    }
+
+    pub(super) fn on_goodbye(&mut self, from: PeerId, now: Instant) {
+        self.disconnect(from, Reason::Goodbye, now);
+        self.choose_providers_soon(now);
+    }
+
+    pub(super) fn on_status(&mut self, from: PeerId, status: Status, now: Instant) {
+        let Some(neighbour) = self.neighbours.get_mut(from) else { return };
+        let had_room = neighbour.status.is_some_and(|before| before.free > 0);
+        neighbour.status = Some(status);
+        if status.free > 0 && (from.is_server() || !had_room) {
+            for stripe in Stripe::all() {
+                self.stripes.lane_mut(stripe).forgive(from);
+            }
+            self.choose_providers_soon(now);
+        }
+    }
+
+    pub(super) fn on_offence(&mut self, from: PeerId, kind: Offence, now: Instant) {
+        if kind == Offence::WrongBlock {
+            self.counts.n_wrong_blocks += 1;
+        }
+        if self.neighbours.get(from).is_none() {
+            return;
+        }
+        if !from.is_server() {
+            self.neighbours.ban(from, now);
+            if kind != Offence::Malformed {
+                self.outputs.push_back(Output::Blame { peer: from });
+            }
+        }
+        self.disconnect(from, Reason::Offence, now);
+        self.choose_providers_soon(now);
+    }
+
+    pub(super) fn on_backlog(&mut self, peer: PeerId, len: usize) {
+        if let Some(neighbour) = self.neighbours.get_mut(peer) {
+            neighbour.backlog = len;
+        }
+    }
+
+    pub(super) fn leave(&mut self, now: Instant) {
+        for peer in self.neighbours.peers() {
+            self.send_control(peer, Control::Goodbye, now);
+            self.disconnect(peer, Reason::Goodbye, now);
+        }
+    }
+
+    /// Tells everybody which broadcast we know now; those who wait for it from us get the catalog itself.
+    pub(super) fn told_epoch(&mut self, now: Instant) {
+        let children = self.uploads.peers();
+        for peer in children.into_iter().filter(|peer| !peer.is_server()) {
+            let own = self.window.epoch();
+            if self.neighbours.get(peer).is_some_and(|link| link.is_greeted && link.epoch < own) {
+                self.queue_catalog(peer, now);
+            }
+        }
+        for peer in self.neighbours.peers() {
+            self.send_hello(peer, now);
+        }
+    }
+
+    /// Pings, silence, new connections.
+    pub(super) fn check_links(&mut self, now: Instant) {
+        for peer in self.neighbours.peers() {
+            self.check_link(peer, now);
+        }
+        if self.config.role == Role::Viewer {
+            self.connect_suggested(now);
+            if let Some(without) = self.neighbours.find(&self.config, now) {
+                self.outputs.push_back(Output::FindNeighbours { without });
+            }
+        }
+    }
+
+    /// Whether the peer does not answer although it was asked.
+    pub(super) fn is_silent(&self, peer: PeerId, now: Instant) -> bool {
+        let Some(neighbour) = self.neighbours.get(peer) else { return true };
+        let patience = ANSWER_MIN.max(neighbour.rtt_or_guess() * 3);
+        let is_overdue = neighbour.pinged_at.is_some_and(|at| now.since(at) > patience);
+        is_overdue && now.since(neighbour.heard_at) > patience
+    }
+
+    fn check_link(&mut self, peer: PeerId, now: Instant) {
+        let is_provider = !self.stripes.provided_by(peer).is_empty();
+        let role = self.config.role;
+        let Some(neighbour) = self.neighbours.get(peer) else { return };
+        let silence = now.since(neighbour.heard_at);
+        let limit = if neighbour.is_greeted { SILENCE_LIMIT } else { GREETING_LIMIT };
+        if silence > limit && role == Role::Viewer {
+            self.disconnect(peer, Reason::Silent, now);
+            return;
+        }
+        let interval = if role == Role::Server { SERVER_PING_INTERVAL } else { PING_INTERVAL };
+        let since_ping = now.since(neighbour.last_ping_at);
+        let is_doubtful = is_provider && silence > PROVIDER_SILENCE && neighbour.pinged_at.is_none();
+        if neighbour.is_greeted && (is_doubtful || since_ping > interval) {
+            self.send_ping(peer, now);
+        }
+    }
+
+    fn connect_suggested(&mut self, now: Instant) {
+        for peer in self.neighbours.connects(&self.config, now) {
+            self.outputs.push_back(Output::Connect { peer });
+        }
+    }
+
+    fn send_hello(&mut self, peer: PeerId, now: Instant) {
+        let hello = Control::Hello { version: PROTOCOL_VERSION, epoch: self.window.epoch() };
+        self.send_control(peer, hello, now);
+    }
+
+    fn send_ping(&mut self, peer: PeerId, now: Instant) {
+        if let Some(neighbour) = self.neighbours.get_mut(peer) {
+            neighbour.pinged_at = Some(now);
+            neighbour.last_ping_at = now;
+            self.send_control(peer, Control::Ping { sent_at: micros(now.since(Instant::default())) }, now);
+        }
+    }
+}

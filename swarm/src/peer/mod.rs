@@ -1,0 +1,343 @@
+//! The state machine of one peer: records what happens, decides, says what to do.
+
+mod arrivals;
+mod children;
+mod descriptors;
+mod links;
+mod playback;
+mod providers;
+mod repair;
+mod sending;
+
+use core::time::Duration;
+use std::collections::{BTreeMap, VecDeque};
+
+use cardume_wire::link::Control;
+use cardume_wire::{BlockId, BlockNumber, PeerId, TrackId, WallTime};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+use crate::neighbours::{Neighbours, is_allowed_before_hello};
+use crate::pacer::Pacer;
+use crate::playhead::Playhead;
+use crate::stripes::Stripes;
+use crate::time::micros;
+use crate::uploads::Uploads;
+use crate::window::Window;
+use crate::{CatalogFacts, Config, Input, Instant, NeighbourStats, Outgoing, Output, Phase, Role, Stats};
+
+/// Between two looks at everything that only time changes: a quarter of the shortest reaction that is wanted.
+const TICK: Duration = Duration::from_millis(50);
+/// The same for a peer without links.
+const TICK_ALONE: Duration = Duration::from_millis(500);
+/// A tick this late means that we were suspended, not that all others fell silent.
+const SUSPENDED: Duration = Duration::from_millis(200);
+/// Bytes of a message for which the bucket of a limited uplink has to be deep enough, before the catalog is known.
+const BURST_LEN: usize = 2 * (cardume_wire::link::BLOCK_LEN_LIMIT + cardume_wire::link::BLOCK_HEADER_LEN);
+
+/// When the recurring duties are due.
+#[derive(Clone, Copy, Debug)]
+struct Due {
+    tick_at: Instant,
+    last_tick: Instant,
+    have_at: Instant,
+    status_at: Instant,
+    uploads_at: Instant,
+    evict_at: Instant,
+}
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    from_server_len: u64,
+    from_peers_len: u64,
+    sent_len: u64,
+    egress_len: u64,
+    control_sent_len: u64,
+    duplicate_len: u64,
+    n_wrong_blocks: u64,
+    n_skipped_parts: u64,
+    n_requested: u64,
+}
+
+/// A peer of the swarm, viewer or server. Names media, never touches its bytes; knows no clock and no socket.
+///
+/// Handlers cannot fail. After each call drain [`Peer::poll_output`]; then [`Peer::poll_timeout`] lies in the future.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    config: Config,
+    rng: ChaCha8Rng,
+    born_at: Instant,
+    /// The tracker's clock at one of our moments.
+    wall: Option<(WallTime, Instant)>,
+    neighbours: Neighbours,
+    window: Window,
+    stripes: Stripes,
+    uploads: Uploads,
+    pacer: Pacer,
+    playhead: Playhead,
+    /// Blocks verified since the last Have.
+    fresh: Vec<BlockId>,
+    /// Descriptors asked for: of whom, and when to ask again.
+    asked_descriptors: BTreeMap<(TrackId, BlockNumber), (PeerId, Instant)>,
+    /// Blocks that wait in the session for their descriptor, and since when.
+    unverifiable: BTreeMap<(TrackId, BlockNumber), (PeerId, Instant)>,
+    /// When a child was last made to give way to a better one.
+    redirected_at: Option<Instant>,
+    /// What neighbours were last told of our place.
+    told: Option<Control>,
+    /// Consecutive looks at the uplink that found it congested.
+    n_congested: u32,
+    due: Due,
+    next_send_at: Option<Instant>,
+    counts: Counts,
+    outputs: VecDeque<Output>,
+}
+
+impl Peer {
+    /// A peer without links. Equal seeds and inputs give equal outputs.
+    pub fn new(config: Config, seed: u64, now: Instant) -> Self {
+        let due = Due {
+            tick_at: now + TICK_ALONE,
+            last_tick: now,
+            have_at: now,
+            status_at: now,
+            uploads_at: now,
+            evict_at: now,
+        };
+        Self {
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            born_at: now,
+            wall: None,
+            neighbours: Neighbours::new(now),
+            window: Window::default(),
+            stripes: Stripes::default(),
+            uploads: Uploads::new(now),
+            pacer: Pacer::new(config.uplink_limit, BURST_LEN, now),
+            playhead: Playhead::new(config.target_latency, now),
+            fresh: Vec::new(),
+            asked_descriptors: BTreeMap::new(),
+            unverifiable: BTreeMap::new(),
+            redirected_at: None,
+            told: None,
+            n_congested: 0,
+            due,
+            next_send_at: None,
+            counts: Counts::default(),
+            outputs: VecDeque::new(),
+            config,
+        }
+    }
+
+    /// Takes what happened.
+    pub fn handle_input(&mut self, input: Input, now: Instant) {
+        self.record(input, now);
+        if now >= self.due.tick_at {
+            self.tick(now);
+        }
+        self.send_due(now);
+    }
+
+    /// Does what only time asks for; early calls are harmless.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if now >= self.due.tick_at {
+            self.tick(now);
+        }
+        self.send_due(now);
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to call [`Peer::handle_timeout`]; `None` is never.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let tick_at = self.due.tick_at;
+        Some(self.next_send_at.map_or(tick_at, |at| at.min(tick_at)))
+    }
+
+    /// Whether a link to this peer stands, as far as we know.
+    pub fn has_link(&self, peer: PeerId) -> bool {
+        self.neighbours.get(peer).is_some()
+    }
+
+    /// How it fares.
+    pub fn stats(&self, now: Instant) -> Stats {
+        let stalls = self.playhead.stalls(now);
+        Stats {
+            phase: if self.window.epoch().is_some() { self.playhead.phase() } else { Phase::Waiting },
+            latency: self.playhead.latency(self.wall_us(now), now),
+            target_latency: self.playhead.target(),
+            buffer_ahead: self.playhead.ahead(now),
+            startup: self.playhead.started_at().map(|at| at.since(self.born_at)),
+            n_stalls: stalls.n,
+            stalled: stalls.total,
+            longest_stall: stalls.longest,
+            rate: self.playhead.rate(),
+            from_server_len: self.counts.from_server_len,
+            from_peers_len: self.counts.from_peers_len,
+            sent_len: self.counts.sent_len,
+            egress_len: self.counts.egress_len,
+            control_sent_len: self.counts.control_sent_len,
+            duplicate_len: self.counts.duplicate_len,
+            n_wrong_blocks: self.counts.n_wrong_blocks,
+            n_skipped_parts: self.counts.n_skipped_parts,
+            n_requested: self.counts.n_requested,
+            n_slots: u32::try_from(self.n_slots()).unwrap_or(u32::MAX),
+            n_children: u32::try_from(self.uploads.n_used()).unwrap_or(u32::MAX),
+            neighbours: self.neighbour_stats(),
+        }
+    }
+
+    fn neighbour_stats(&self) -> Vec<NeighbourStats> {
+        let stats = self.neighbours.iter().map(|(peer, neighbour)| NeighbourStats {
+            peer,
+            rtt: neighbour.rtt,
+            received_len: neighbour.received_len,
+            sent_len: neighbour.sent_len,
+            provides: self.stripes.provided_by(peer),
+            child_in: self.uploads.stripes_of(peer),
+        });
+        stats.collect()
+    }
+
+    fn record(&mut self, input: Input, now: Instant) {
+        match input {
+            Input::LinkOpened { peer } => self.on_link_opened(peer, now),
+            Input::LinkClosed { peer } => self.on_link_closed(peer, now),
+            Input::ConnectFailed { peer } => self.neighbours.fail(peer, now),
+            Input::Suggested { peers } => self.on_suggested(&peers, now),
+            Input::Control { from, control } => self.on_control(from, control, now),
+            Input::Catalog(catalog) => self.on_catalog(catalog, now),
+            Input::Descriptor { from, part } => self.on_descriptor(from, part, now),
+            Input::Block { from, block } => self.on_block(from, block, now),
+            Input::BlockUseless { from, block, len } => self.on_useless_block(from, block, len, now),
+            Input::BlockUnverifiable { from, block } => self.on_unverifiable_block(from, block, now),
+            Input::Offence { from, kind } => self.on_offence(from, kind, now),
+            Input::Backlog { peer, len } => self.on_backlog(peer, len),
+            Input::Clock { wall } => self.wall = Some((wall, now)),
+            Input::Player(state) => {
+                self.playhead.set_player(state, now);
+                self.play(now);
+            }
+            Input::TargetLatency(latency) => self.playhead.set_target(latency),
+            Input::UplinkLimit(limit) => {
+                self.config.uplink_limit = limit;
+                self.pacer.set_limit(limit, self.burst_len(), now);
+            }
+            Input::Leave => self.leave(now),
+        }
+    }
+
+    fn on_control(&mut self, from: PeerId, control: Control, now: Instant) {
+        let Some(neighbour) = self.neighbours.get_mut(from) else { return };
+        neighbour.heard_at = now;
+        if !neighbour.is_greeted && !is_allowed_before_hello(&control) {
+            return;
+        }
+        match control {
+            Control::Hello { version, epoch } => self.on_hello(from, version, epoch, now),
+            Control::Subscribe { stripe, tracks, slots, is_starving } => {
+                let ask = children::Ask { stripe, tracks, slots, is_starving };
+                self.on_subscribe(from, ask, now);
+            }
+            Control::Accept { stripe, path } => self.on_accept(from, stripe, path, now),
+            Control::Refuse { stripe, hints } => self.on_refuse(from, stripe, &hints, now),
+            Control::Unsubscribe { stripe } => self.on_unsubscribe(from, stripe),
+            Control::Have { epoch, tracks } => self.on_have(from, epoch, &tracks),
+            Control::Request { blocks } => self.on_request(from, &blocks, now),
+            Control::Cancel { blocks } => self.on_cancel(from, &blocks),
+            Control::Missing { blocks } => self.on_missing(from, &blocks, now),
+            Control::RequestDescriptor { block } => self.on_request_descriptor(from, block, now),
+            Control::Ping { sent_at } => self.send_control(from, Control::Pong { sent_at }, now),
+            Control::Pong { sent_at } => self.on_pong(from, sent_at, now),
+            Control::Goodbye => self.on_goodbye(from, now),
+            Control::Status { slots, free, ages } => {
+                self.on_status(from, crate::neighbours::Status { slots, free, ages }, now);
+            }
+        }
+    }
+
+    fn on_catalog(&mut self, catalog: CatalogFacts, now: Instant) {
+        let n_tracks = catalog.tracks.len().min(cardume_wire::link::HAVE_TRACK_LIMIT);
+        self.window.reset(catalog);
+        for (_, neighbour) in self.neighbours.iter_mut() {
+            neighbour.reset(n_tracks);
+        }
+        self.fresh.clear();
+        self.asked_descriptors.clear();
+        self.unverifiable.clear();
+        self.pacer.retain(|_| false);
+        self.pacer.set_limit(self.config.uplink_limit, self.burst_len(), now);
+        self.playhead.reset(now);
+        self.told_epoch(now);
+    }
+
+    /// Looks at everything that only time changes.
+    fn tick(&mut self, now: Instant) {
+        if now.since(self.due.last_tick) > TICK_ALONE + SUSPENDED {
+            self.neighbours.forgive(now);
+        }
+        self.due.last_tick = now;
+        let is_alone = self.neighbours.peers().is_empty();
+        self.due.tick_at = now + if is_alone { TICK_ALONE } else { TICK };
+        self.check_links(now);
+        if self.config.role == Role::Viewer {
+            self.ask_descriptors(now);
+            self.choose_providers(now);
+            self.repair(now);
+            self.play(now);
+        }
+        self.tell_haves(now);
+        self.tell_status(now);
+        self.tend_children(now);
+        self.evict(now);
+    }
+
+    /// The tracker's time in microseconds since 1970; without its clock, what the newest media suggests.
+    fn wall_us(&self, now: Instant) -> Option<u64> {
+        let (wall, at) = self.wall?;
+        Some(wall.0.saturating_add(micros(now.since(at))))
+    }
+
+    /// The media time that should be on screen now, by the newest known relation of media time and wall time.
+    fn goal_us(&self, now: Instant) -> Option<u64> {
+        let target = micros(self.config_target());
+        let newest = self.window.tracks().iter().filter_map(|track| track.parts().next_back());
+        let newest = newest.max_by_key(|part| part.end_us)?;
+        let goal = match self.wall_us(now) {
+            Some(wall) => {
+                let since_capture = crate::time::difference(wall, newest.captured_at.0);
+                let goal = i128::from(newest.start_us) + i128::from(since_capture) - i128::from(target);
+                u64::try_from(goal).unwrap_or(0)
+            }
+            None => newest.end_us.saturating_sub(target),
+        };
+        Some(goal.min(newest.end_us))
+    }
+
+    fn config_target(&self) -> Duration {
+        self.playhead.target()
+    }
+
+    /// A number below `limit`, which is at least 1.
+    fn random_below(&mut self, limit: u64) -> u64 {
+        self.rng.next_u64() % limit.max(1)
+    }
+
+    fn burst_len(&self) -> usize {
+        BURST_LEN.max(self.window.catalog_len())
+    }
+
+    fn disconnect(&mut self, peer: PeerId, reason: crate::Reason, now: Instant) {
+        if self.neighbours.get(peer).is_some() {
+            self.outputs.push_back(Output::Disconnect { peer, reason });
+            self.forget_link(peer, now);
+        }
+    }
+
+    fn output_send(&mut self, to: PeerId, message: Outgoing) {
+        self.outputs.push_back(Output::Send { to, message });
+    }
+}

@@ -1,0 +1,152 @@
+//! Parts to the player in order, and the playhead.
+
+use core::time::Duration;
+
+use super::Peer;
+use crate::playhead::Action;
+use crate::time::micros;
+use crate::window::TrackWindow;
+use crate::{Instant, Output, PartFacts, Role};
+
+/// A part that is this late is given up when there is something to go on with.
+const SKIP_GRACE: Duration = Duration::from_millis(250);
+/// Media kept behind what should be on screen: joiners start a group of pictures earlier, and repair comes late.
+const KEEP: Duration = Duration::from_secs(6);
+/// Between two clean-ups.
+const EVICT_INTERVAL: Duration = Duration::from_secs(1);
+
+impl Peer {
+    /// Delivers what is whole and next, skips what is lost, moves the playhead.
+    pub(super) fn play(&mut self, now: Instant) {
+        if self.config.role == Role::Server {
+            return;
+        }
+        self.deliver(now);
+        self.skip(now);
+        match self.playhead.decide(self.wall_us(now), now) {
+            Some(Action::SetRate(rate)) => self.outputs.push_back(Output::SetRate(rate)),
+            Some(Action::Seek(to_us)) => self.outputs.push_back(Output::Seek { to_us }),
+            None => {}
+        }
+    }
+
+    /// Delivers what is whole and next.
+    pub(super) fn deliver(&mut self, now: Instant) {
+        self.begin(now);
+        for index in 0..self.window.tracks().len() {
+            while let Some(part) = next_whole(&self.window.tracks()[index]) {
+                let track = &mut self.window.tracks_mut()[index];
+                track.next = Some(part.id.sequence.saturating_add(1));
+                self.playhead.delivered(part.start_us, part.captured_at.0, now);
+                self.outputs.push_back(Output::Deliver { part: part.id });
+            }
+        }
+    }
+
+    /// Media time at which a joiner's timeline begins: the newest place where decoding can begin that is not after
+    /// what should be on screen; the oldest one if all are.
+    pub(super) fn join_start(&self, goal_us: u64) -> Option<u64> {
+        let tracks = self.window.tracks();
+        let leading = tracks.iter().find(|track| track.facts.is_video).or_else(|| tracks.first())?;
+        let starts = || leading.parts().filter(|part| part.is_independent).map(|part| part.start_us);
+        starts().rfind(|start| *start <= goal_us).or_else(|| starts().next())
+    }
+
+    /// The part that a joiner's track begins with.
+    pub(super) fn join_sequence(&self, track: &TrackWindow, now: Instant) -> Option<u32> {
+        let start_us = self.timeline_start(now)?;
+        track.parts().next()?;
+        Some(track.start_sequence(start_us))
+    }
+
+    /// When the part will be on screen.
+    pub(super) fn plays_at(&self, part: &PartFacts, now: Instant) -> Option<Instant> {
+        if let Some(at) = self.playhead.plays_at(part.start_us, now) {
+            return Some(at);
+        }
+        let wall = self.wall_us(now)?;
+        let due = part.captured_at.0.saturating_add(micros(self.playhead.target()));
+        Some(now + Duration::from_micros(due.saturating_sub(wall)))
+    }
+
+    /// Forgets what nobody needs any more.
+    pub(super) fn evict(&mut self, now: Instant) {
+        if now < self.due.evict_at {
+            return;
+        }
+        self.due.evict_at = now + EVICT_INTERVAL;
+        let Some(goal) = self.goal_us(now) else { return };
+        let before = goal.saturating_sub(micros(KEEP));
+        let gone = self.window.tracks_mut().iter_mut().filter_map(|track| {
+            let before_sequence = track.evict_before(before)?;
+            Some(Output::Evict { track: track.facts.id, before_sequence })
+        });
+        let gone: Vec<Output> = gone.collect();
+        self.outputs.extend(gone);
+    }
+
+    /// Where the timeline begins: where it began for the first track that was delivered, or where it would now.
+    fn timeline_start(&self, now: Instant) -> Option<u64> {
+        let begun = self.window.tracks().iter().filter_map(|track| {
+            let next = track.next?;
+            track.part(next.checked_sub(1)?).map(|part| part.start_us)
+        });
+        match begun.min() {
+            Some(start) => Some(start),
+            None => self.join_start(self.goal_us(now)?),
+        }
+    }
+
+    /// Decides with which part each track begins, as soon as that part is whole.
+    fn begin(&mut self, now: Instant) {
+        if self.window.tracks().iter().all(|track| track.next.is_some()) {
+            return;
+        }
+        let Some(start_us) = self.timeline_start(now) else { return };
+        for track in self.window.tracks_mut() {
+            if track.next.is_some() {
+                continue;
+            }
+            let sequence = track.start_sequence(start_us);
+            let is_ready = track.part(sequence).copied().is_some_and(|part| track.is_whole(&part));
+            if is_ready {
+                track.next = Some(sequence);
+            }
+        }
+    }
+
+    /// Gives up what is too late, where there is something whole to go on with.
+    fn skip(&mut self, now: Instant) {
+        for index in 0..self.window.tracks().len() {
+            let track = &self.window.tracks()[index];
+            let Some((next, to)) = track.next.zip(self.way_on(track, now)) else { continue };
+            self.counts.n_skipped_parts += u64::from(to - next);
+            self.window.tracks_mut()[index].next = Some(to);
+        }
+        self.deliver(now);
+    }
+
+    /// Where to go on when the next part is too late.
+    fn way_on(&self, track: &TrackWindow, now: Instant) -> Option<u32> {
+        let next = track.next?;
+        // An undescribed part begins where the one before it ends, or not after the first that is known.
+        let begins = track.part(next).or_else(|| track.parts_from(next).next())?;
+        let is_late = self.plays_at(begins, now).is_some_and(|at| at <= now) && self.is_overdue(begins, now);
+        let way_on =
+            track.parts_from(next.saturating_add(1)).find(|part| part.is_independent && track.is_whole(part));
+        way_on.filter(|_| is_late).map(|part| part.id.sequence)
+    }
+
+    fn is_overdue(&self, part: &PartFacts, now: Instant) -> bool {
+        let stalled = self.playhead.stalled_for(now);
+        let is_behind = self.playhead.position(now).is_some_and(|position| position > part.end_us);
+        stalled.is_some_and(|stalled| stalled > SKIP_GRACE)
+            || is_behind
+            || self.playhead.position(now).is_none()
+    }
+}
+
+fn next_whole(track: &TrackWindow) -> Option<PartFacts> {
+    let part = track.part(track.next?)?;
+    track.is_whole(part).then_some(*part)
+}

@@ -1,0 +1,231 @@
+//! Choosing who pushes each stripe to us.
+
+use core::time::Duration;
+
+use cardume_wire::link::{Control, PATH_LIMIT};
+use cardume_wire::{PeerId, Stripe, TrackSet};
+
+use super::Peer;
+use crate::stripes::Successor;
+use crate::{Instant, Output, Role};
+
+/// Who refused is not asked again for this long, and up to as long again; a word of room ends it.
+const REFUSED_FOR: Duration = Duration::from_secs(1);
+/// The same for the server while somebody else pushes the stripe: it invites when it has room.
+const SERVER_REFUSED_FOR: Duration = Duration::from_secs(8);
+/// Between two looks for a better provider, and up to as long again.
+const IMPROVE_INTERVAL: Duration = Duration::from_secs(3);
+/// Path latency that must be gained for a change.
+const IMPROVE_GAIN: Duration = Duration::from_millis(100);
+/// A neighbour that pushes another stripe to us already counts as this much later: paths should differ.
+const SAME_PROVIDER: Duration = Duration::from_millis(30);
+/// A neighbour without free slots counts as this much later: it will refuse, but name others.
+const FULL: Duration = Duration::from_secs(4);
+/// Age assumed of a neighbour that did not say.
+const UNKNOWN_AGE: Duration = Duration::from_secs(1);
+/// Randomness between equals, in microseconds: not everybody should ask the same.
+const JITTER_US: u64 = 20_000;
+
+impl Peer {
+    pub(super) fn on_accept(&mut self, from: PeerId, stripe: Stripe, path: Vec<PeerId>, now: Instant) {
+        let own = self.config.id;
+        let is_circle = path.contains(&own) || path.len() >= PATH_LIMIT;
+        let lane = self.stripes.lane_mut(stripe);
+        if is_circle && (lane.provider_is(from) || lane.successor_is(from)) {
+            lane.drop_peer(from);
+            lane.refuse(from, now + REFUSED_FOR);
+            self.send_control(from, Control::Unsubscribe { stripe }, now);
+            self.choose_providers_soon(now);
+        } else if lane.provider_is(from) {
+            self.on_path_update(stripe, path, now);
+        } else if lane.successor_is(from) {
+            if let Some(successor) = &mut lane.successor {
+                successor.accepted.get_or_insert((now, path));
+            }
+            if self.needs_provider(stripe, now) {
+                self.promote(stripe, now);
+            }
+        } else {
+            self.send_control(from, Control::Unsubscribe { stripe }, now);
+        }
+    }
+
+    pub(super) fn on_refuse(&mut self, from: PeerId, stripe: Stripe, hints: &[PeerId], now: Instant) {
+        let is_needed = self.needs_provider(stripe, now);
+        let wait = if from.is_server() && !is_needed { SERVER_REFUSED_FOR } else { REFUSED_FOR };
+        let until = now + wait + self.random_time(wait);
+        let lane = self.stripes.lane_mut(stripe);
+        lane.refuse(from, until);
+        if lane.successor_is(from) {
+            lane.successor = None;
+        }
+        if let Some(provider) = lane.provider.as_mut().filter(|provider| provider.peer == from) {
+            provider.is_leaving = true;
+        }
+        self.follow_hints(stripe, hints, now);
+        self.choose_providers_soon(now);
+    }
+
+    pub(super) fn choose_providers_soon(&mut self, now: Instant) {
+        if self.config.role == Role::Viewer {
+            self.due.tick_at = now;
+        }
+    }
+
+    /// Sees to it that each stripe has a provider, or is about to have one.
+    pub(super) fn choose_providers(&mut self, now: Instant) {
+        for stripe in Stripe::all() {
+            self.expire_successor(stripe, now);
+            self.note_starving(stripe, now);
+            if self.stripes.lane(stripe).successor.is_some() {
+                continue;
+            }
+            let is_needed = self.needs_provider(stripe, now);
+            let choice =
+                if is_needed { self.any_provider(stripe, now) } else { self.better_provider(stripe, now) };
+            if let Some(peer) = choice {
+                self.subscribe(peer, stripe, is_needed, now);
+            }
+        }
+    }
+
+    /// The successor takes over, and the old provider is told.
+    pub(super) fn promote(&mut self, stripe: Stripe, now: Instant) {
+        let wait = IMPROVE_INTERVAL + self.random_time(IMPROVE_INTERVAL);
+        let lane = self.stripes.lane_mut(stripe);
+        lane.improve_at = now + wait;
+        let old = lane.promote(now);
+        if let Some(old) = old {
+            self.send_control(old, Control::Unsubscribe { stripe }, now);
+        }
+        self.tell_path(stripe, now);
+    }
+
+    /// Whether nobody pushes the stripe, or nobody who will go on.
+    pub(super) fn needs_provider(&self, stripe: Stripe, now: Instant) -> bool {
+        let lane = self.stripes.lane(stripe);
+        lane.is_in_need() || lane.provider.as_ref().is_some_and(|provider| self.is_silent(provider.peer, now))
+    }
+
+    fn on_path_update(&mut self, stripe: Stripe, path: Vec<PeerId>, now: Instant) {
+        let lane = self.stripes.lane_mut(stripe);
+        let Some(provider) = &mut lane.provider else { return };
+        provider.is_leaving = false;
+        if provider.path != path {
+            provider.path = path;
+            self.tell_path(stripe, now);
+        }
+    }
+
+    fn expire_successor(&mut self, stripe: Stripe, now: Instant) {
+        let is_needed = self.needs_provider(stripe, now);
+        let lane = self.stripes.lane_mut(stripe);
+        if is_needed && lane.successor.as_ref().is_some_and(|successor| successor.accepted.is_some()) {
+            self.promote(stripe, now);
+            return;
+        }
+        if let Some(late) = lane.expire(now) {
+            lane.refuse(late, now + REFUSED_FOR * 3);
+            self.send_control(late, Control::Unsubscribe { stripe }, now);
+        }
+    }
+
+    /// A stripe that starves for long needs new faces.
+    fn note_starving(&mut self, stripe: Stripe, now: Instant) {
+        let is_needed = self.needs_provider(stripe, now);
+        let lane = self.stripes.lane_mut(stripe);
+        if !is_needed {
+            lane.starving_since = None;
+        } else if now.since(*lane.starving_since.get_or_insert(now)) > REFUSED_FOR {
+            self.neighbours.hurry(now);
+        }
+    }
+
+    fn subscribe(&mut self, peer: PeerId, stripe: Stripe, is_needed: bool, now: Instant) {
+        // What we hold goes first, so that nothing of it is sent to us.
+        let is_server_new_to_us = peer.is_server() && self.holds_anything();
+        if is_server_new_to_us || !peer.is_server() {
+            self.tell_all(peer, now);
+        }
+        let slots = u16::try_from(self.n_slots()).unwrap_or(u16::MAX);
+        let ask = Control::Subscribe { stripe, tracks: TrackSet::ALL, slots, is_starving: is_needed };
+        self.stripes.lane_mut(stripe).successor = Some(Successor { peer, asked_at: now, accepted: None });
+        self.send_control(peer, ask, now);
+    }
+
+    /// The best of all, the server first; those that are full come last.
+    fn any_provider(&mut self, stripe: Stripe, now: Instant) -> Option<PeerId> {
+        if self.may_ask(PeerId::SERVER, stripe, now) {
+            return Some(PeerId::SERVER);
+        }
+        self.best_neighbour(stripe, now).map(|(_, peer)| peer)
+    }
+
+    /// The server, or a neighbour with a much shorter path.
+    fn better_provider(&mut self, stripe: Stripe, now: Instant) -> Option<PeerId> {
+        let provider = self.stripes.lane(stripe).provider.as_ref()?;
+        if provider.peer.is_server() {
+            return None;
+        }
+        if self.may_ask(PeerId::SERVER, stripe, now) {
+            return Some(PeerId::SERVER);
+        }
+        let lane = self.stripes.lane(stripe);
+        if now < lane.improve_at {
+            return None;
+        }
+        let age = lane.provider.as_ref()?.age?;
+        let wait = IMPROVE_INTERVAL + self.random_time(IMPROVE_INTERVAL);
+        self.stripes.lane_mut(stripe).improve_at = now + wait;
+        let (score, peer) = self.best_neighbour(stripe, now)?;
+        (score + IMPROVE_GAIN < age && score * 4 < age * 3).then_some(peer)
+    }
+
+    fn may_ask(&self, peer: PeerId, stripe: Stripe, now: Instant) -> bool {
+        let lane = self.stripes.lane(stripe);
+        let is_greeted = self.neighbours.get(peer).is_some_and(|link| link.is_greeted);
+        let is_out = lane.provider_is(peer) || lane.is_refused(peer, now) || self.is_silent(peer, now);
+        is_greeted && !is_out && self.uploads.child(peer, stripe).is_none()
+    }
+
+    fn best_neighbour(&mut self, stripe: Stripe, now: Instant) -> Option<(Duration, PeerId)> {
+        let peers: Vec<PeerId> = self.neighbours.iter().map(|(peer, _)| peer).collect();
+        let able: Vec<PeerId> =
+            peers.into_iter().filter(|peer| !peer.is_server() && self.may_ask(*peer, stripe, now)).collect();
+        let scored = able.into_iter().map(|peer| {
+            let jitter = Duration::from_micros(self.random_below(JITTER_US));
+            (self.score(peer, stripe) + jitter, peer)
+        });
+        scored.min()
+    }
+
+    /// The path latency to expect of a neighbour, with what speaks against it as time.
+    fn score(&self, peer: PeerId, stripe: Stripe) -> Duration {
+        let Some(neighbour) = self.neighbours.get(peer) else { return FULL };
+        let age = neighbour.age(stripe).unwrap_or(UNKNOWN_AGE) + neighbour.rtt_or_guess() / 2;
+        let n_provides = u32::try_from(self.stripes.provided_by(peer).len()).unwrap_or(0);
+        let is_full = neighbour.status.is_some_and(|status| status.free == 0);
+        age + SAME_PROVIDER * n_provides + if is_full { FULL } else { Duration::ZERO }
+    }
+
+    /// Those named may have room: ask them again, and connect to the strangers if it is urgent.
+    fn follow_hints(&mut self, stripe: Stripe, hints: &[PeerId], now: Instant) {
+        let is_needed = self.needs_provider(stripe, now);
+        for &hint in hints {
+            let is_stranger = self.neighbours.get(hint).is_none();
+            if is_stranger && is_needed && self.neighbours.connect(hint, &self.config, now) {
+                self.outputs.push_back(Output::Connect { peer: hint });
+            } else if is_stranger {
+                self.neighbours.suggest(&[hint], &self.config);
+            }
+        }
+    }
+
+    fn holds_anything(&self) -> bool {
+        self.window.tracks().iter().any(|track| track.held().next().is_some())
+    }
+
+    fn random_time(&mut self, limit: Duration) -> Duration {
+        Duration::from_micros(self.random_below(crate::time::micros(limit)))
+    }
+}

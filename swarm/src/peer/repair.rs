@@ -1,0 +1,232 @@
+//! Pulling what push does not bring in time.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use cardume_wire::link::{Control, REQUEST_LIMIT};
+use cardume_wire::{BlockId, BlockNumber, PeerId, Stripe};
+
+use super::Peer;
+use crate::pacer::Class;
+use crate::window::Block;
+use crate::{Instant, PartFacts};
+
+/// A block that is known for this long without coming is late: the spread between paths of a few hops.
+const PUSH_MARGIN: Duration = Duration::from_millis(350);
+/// The same while nobody pushes its stripe, or while nothing plays yet and providers are catching us up.
+const ORPHAN_MARGIN: Duration = Duration::from_millis(80);
+/// Time before its playout at which a block is pulled whatever else: three tries.
+const URGENT: Duration = Duration::from_millis(800);
+/// Time before its playout from which on the server is asked.
+const LAST_RESORT: Duration = Duration::from_millis(600);
+/// Tries with neighbours before the server is asked.
+const TRIES_LIMIT: u8 = 2;
+/// A part must be there this long before it plays: append and decode.
+const APPEND_MARGIN: Duration = Duration::from_millis(150);
+/// An answer takes at least this long to be called late.
+const PATIENCE_MIN: Duration = Duration::from_millis(250);
+/// An answer takes at most this long.
+const PATIENCE_MAX: Duration = Duration::from_millis(700);
+/// Blocks asked of one neighbour at a time: 4 blocks of 16 KiB take the median uplink 0.2 s.
+const ASK_LIMIT: u32 = 4;
+/// Blocks asked of the server at a time.
+const SERVER_ASK_LIMIT: u32 = 16;
+/// Blocks asked for in one look.
+const LOOK_LIMIT: usize = 32;
+/// Pulls answered while this much waits for the asker's link; more would come too late.
+const SERVE_BACKLOG: usize = 192 * 1024;
+/// Repair that may wait for its turn on a limited uplink, in bytes: half a second of 3 Mbit/s.
+const SERVE_WAIT_LEN: usize = 192 * 1024;
+
+/// A block that is wanted by pull.
+struct Want {
+    block: BlockId,
+    plays_in: Duration,
+    n_tries: u8,
+    since: Instant,
+}
+
+impl Peer {
+    pub(super) fn on_request(&mut self, from: PeerId, blocks: &[BlockId], now: Instant) {
+        let backlog = self.neighbours.get(from).map_or(0, |link| link.backlog);
+        let mut missing = Vec::new();
+        for &block in blocks {
+            let is_busy = backlog > SERVE_BACKLOG || self.pacer.waiting_len(Class::Repair) > SERVE_WAIT_LEN;
+            let is_shut = self.config.uplink_limit.is_some_and(|limit| limit.0 == 0);
+            if is_busy || is_shut || !self.window.holds(block) {
+                missing.push(block);
+            } else {
+                self.queue_block(from, block, Class::Repair, now);
+            }
+        }
+        if !missing.is_empty() {
+            self.send_control(from, Control::Missing { blocks: missing }, now);
+        }
+    }
+
+    pub(super) fn on_cancel(&mut self, from: PeerId, blocks: &[BlockId]) {
+        self.pacer.retain(|job| {
+            let is_named = matches!(job.cargo, crate::pacer::Cargo::Block(block) if blocks.contains(&block));
+            job.to != from || job.class != Class::Repair || !is_named
+        });
+    }
+
+    pub(super) fn on_missing(&mut self, from: PeerId, blocks: &[BlockId], now: Instant) {
+        for &block in blocks {
+            let Some(index) = self.window.index(block.track) else { continue };
+            if self.window.epoch() != Some(block.epoch) {
+                continue;
+            }
+            if let Some(link) = self.neighbours.get_mut(from) {
+                link.has[index].remove(block.number.0);
+            }
+            let track = &mut self.window.tracks_mut()[index];
+            if let Block::Asked { of, since, n_tries, .. } = track.block(block.number)
+                && of == from
+            {
+                track.set(block.number, Block::Missing { since, n_tries });
+                self.forget_request(Block::Asked { of, expires_at: now, since, n_tries });
+            }
+        }
+    }
+
+    /// Asks for what is late.
+    pub(super) fn repair(&mut self, now: Instant) {
+        self.expire_requests(now);
+        let mut wants = self.wants(now);
+        wants.sort_by_key(|want| (want.plays_in, want.block));
+        wants.truncate(LOOK_LIMIT);
+        let mut requests: BTreeMap<PeerId, Vec<BlockId>> = BTreeMap::new();
+        for want in wants {
+            let Some(of) = self.source_for(&want, now) else { continue };
+            self.mark_asked(&want, of, now);
+            requests.entry(of).or_default().push(want.block);
+        }
+        for (of, blocks) in requests {
+            for blocks in blocks.chunks(REQUEST_LIMIT) {
+                self.send_control(of, Control::Request { blocks: blocks.to_vec() }, now);
+            }
+        }
+    }
+
+    /// A request is over, however it ended.
+    pub(super) fn forget_request(&mut self, before: Block) {
+        if let Block::Asked { of, .. } = before
+            && let Some(link) = self.neighbours.get_mut(of)
+        {
+            link.n_asked = link.n_asked.saturating_sub(1);
+        }
+    }
+
+    /// What a lost link was asked for is missing again.
+    pub(super) fn forget_asked(&mut self, peer: PeerId, now: Instant) {
+        let is_over = |of: PeerId, _: Instant| of == peer;
+        self.reset_requests(is_over);
+        self.asked_descriptors.retain(|_, (of, again_at)| *of != peer && now < *again_at);
+    }
+
+    fn expire_requests(&mut self, now: Instant) {
+        self.reset_requests(|_, expires_at| expires_at <= now);
+    }
+
+    fn reset_requests(&mut self, is_over: impl Fn(PeerId, Instant) -> bool) {
+        let mut over = Vec::new();
+        for track in self.window.tracks_mut() {
+            for number in track.open_numbers() {
+                let block = track.block(number);
+                if let Block::Asked { of, expires_at, since, n_tries } = block
+                    && is_over(of, expires_at)
+                {
+                    track.set(number, Block::Missing { since, n_tries });
+                    over.push(block);
+                }
+            }
+        }
+        for block in over {
+            self.forget_request(block);
+        }
+    }
+
+    /// The missing blocks that push should have brought.
+    fn wants(&self, now: Instant) -> Vec<Want> {
+        let mut wants = Vec::new();
+        let in_need = Stripe::all().map(|stripe| self.needs_provider(stripe, now)).collect::<Vec<_>>();
+        for track in self.window.tracks() {
+            let Some(next) = track.next.or_else(|| self.join_sequence(track, now)) else { continue };
+            for part in track.parts_from(next) {
+                let plays_in = self.plays_in(part, now);
+                for number in part.first_block.0..part.end_block().unwrap_or(part.first_block.0) {
+                    let Block::Missing { since, n_tries } = track.block(BlockNumber(number)) else {
+                        continue;
+                    };
+                    let is_orphan = in_need[BlockNumber(number).stripe().index()];
+                    let margin = if is_orphan { ORPHAN_MARGIN } else { PUSH_MARGIN };
+                    let is_late = now.since(since) > margin || n_tries > 0;
+                    let is_urgent =
+                        track.next.is_some() && plays_in < URGENT && now.since(since) > ORPHAN_MARGIN;
+                    if is_late || is_urgent {
+                        let block = BlockId {
+                            epoch: part.id.epoch,
+                            track: part.id.track,
+                            number: BlockNumber(number),
+                        };
+                        wants.push(Want { block, plays_in, n_tries, since });
+                    }
+                }
+            }
+        }
+        wants
+    }
+
+    /// Time until the part must be appended.
+    fn plays_in(&self, part: &PartFacts, now: Instant) -> Duration {
+        let plays_at = self.plays_at(part, now).unwrap_or(now);
+        plays_at.since(now).saturating_sub(APPEND_MARGIN)
+    }
+
+    /// A neighbour that has it and is not busy; the server when time or tries run out.
+    fn source_for(&mut self, want: &Want, now: Instant) -> Option<PeerId> {
+        let index = self.window.index(want.block.track)?;
+        let is_last_resort = want.plays_in < LAST_RESORT || want.n_tries >= TRIES_LIMIT;
+        let server = self.neighbours.get(PeerId::SERVER).filter(|link| link.is_greeted);
+        let is_server_free = server.is_some_and(|link| link.n_asked < SERVER_ASK_LIMIT);
+        let has = |link: &crate::neighbours::Neighbour| link.has[index].contains(want.block.number.0);
+        let able = self.neighbours.iter().filter(|(peer, link)| {
+            !peer.is_server() && link.is_greeted && link.n_asked < ASK_LIMIT && has(link)
+        });
+        let able: Vec<(u32, PeerId)> = able.map(|(peer, link)| (link.n_asked, peer)).collect();
+        let able: Vec<(u32, PeerId)> =
+            able.into_iter().filter(|(_, peer)| !self.is_silent(*peer, now)).collect();
+        if is_server_free && (is_last_resort || able.is_empty()) {
+            return Some(PeerId::SERVER);
+        }
+        let scored = able.into_iter().map(|(n_asked, peer)| {
+            let rtt =
+                self.neighbours.get(peer).map_or(Duration::ZERO, crate::neighbours::Neighbour::rtt_or_guess);
+            let jitter = Duration::from_micros(self.random_below(50_000));
+            (rtt * (n_asked + 1) + jitter, peer)
+        });
+        scored.min().map(|(_, peer)| peer)
+    }
+
+    fn mark_asked(&mut self, want: &Want, of: PeerId, now: Instant) {
+        let Some(link) = self.neighbours.get_mut(of) else { return };
+        link.n_asked += 1;
+        let patience = (link.rtt_or_guess() * 2 + PATIENCE_MIN).min(PATIENCE_MAX);
+        self.counts.n_requested += 1;
+        let block = want.block;
+        let n_tries = want.n_tries.saturating_add(1);
+        let asked = Block::Asked { of, expires_at: now + patience, since: want.since, n_tries };
+        if let Some(track) = self.window.track_mut(block.epoch, block.track) {
+            track.set(block.number, asked);
+        }
+        let is_late_push = want.n_tries == 0 && now.since(want.since) > PUSH_MARGIN;
+        let lane = self.stripes.lane_mut(block.number.stripe());
+        if let Some(provider) = lane.provider.as_mut()
+            && is_late_push
+            && now.since(provider.since) > PUSH_MARGIN
+        {
+            provider.n_overdue += 1;
+        }
+    }
+}

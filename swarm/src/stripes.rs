@@ -1,0 +1,163 @@
+//! Who pushes each stripe to us, and who is about to.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use cardume_wire::link::{PATH_LIMIT, UNKNOWN_AGE};
+use cardume_wire::{PeerId, STRIPE_COUNT, Stripe};
+
+use crate::Instant;
+
+/// A neighbour that has not answered a subscription by then will not. Three long round trips.
+const ANSWER_LIMIT: Duration = Duration::from_secs(1);
+/// A successor that accepted but sent nothing by then is no better than what we have.
+const DELIVERY_LIMIT: Duration = Duration::from_millis(1500);
+/// Peers remembered as having refused, per stripe, at most: more than there are neighbours.
+const REFUSAL_LIMIT: usize = 32;
+/// Overdue blocks in a row after which a provider is no good.
+const STREAK_LIMIT: u32 = 2;
+
+/// Who pushes a stripe.
+#[derive(Clone, Debug)]
+pub(crate) struct Provider {
+    pub(crate) peer: PeerId,
+    pub(crate) since: Instant,
+    /// Whom the stripe comes through, the provider last; empty from the server.
+    pub(crate) path: Vec<PeerId>,
+    /// From capture to arrival, smoothed.
+    pub(crate) age: Option<Duration>,
+    /// It told us to look elsewhere.
+    pub(crate) is_leaving: bool,
+    /// Blocks in a row that did not come from it in time.
+    pub(crate) n_overdue: u32,
+}
+
+/// Who is asked to push a stripe.
+#[derive(Clone, Debug)]
+pub(crate) struct Successor {
+    pub(crate) peer: PeerId,
+    pub(crate) asked_at: Instant,
+    /// When it accepted, and the path.
+    pub(crate) accepted: Option<(Instant, Vec<PeerId>)>,
+}
+
+/// One stripe of ours.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Lane {
+    pub(crate) provider: Option<Provider>,
+    pub(crate) successor: Option<Successor>,
+    /// Whom not to ask again before when.
+    refusals: BTreeMap<PeerId, Instant>,
+    /// Since when nobody pushes it.
+    pub(crate) starving_since: Option<Instant>,
+    /// When to look for a better provider.
+    pub(crate) improve_at: Instant,
+}
+
+/// All stripes of ours.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stripes {
+    lanes: [Lane; STRIPE_COUNT as usize],
+}
+
+impl Stripes {
+    pub(crate) fn lane(&self, stripe: Stripe) -> &Lane {
+        &self.lanes[stripe.index()]
+    }
+
+    pub(crate) fn lane_mut(&mut self, stripe: Stripe) -> &mut Lane {
+        &mut self.lanes[stripe.index()]
+    }
+
+    /// Stripes that this peer pushes to us.
+    pub(crate) fn provided_by(&self, peer: PeerId) -> Vec<Stripe> {
+        Stripe::all().filter(|stripe| self.lane(*stripe).provider_is(peer)).collect()
+    }
+
+    /// What [`cardume_wire::link::Control::Status`] says of the ages.
+    pub(crate) fn ages(&self) -> [u16; STRIPE_COUNT as usize] {
+        core::array::from_fn(|index| {
+            let age = self.lanes[index].provider.as_ref().and_then(|provider| provider.age);
+            let millis = age.map(|age| u16::try_from(age.as_millis()).unwrap_or(UNKNOWN_AGE - 1));
+            millis.map_or(UNKNOWN_AGE, |millis| millis.min(UNKNOWN_AGE - 1))
+        })
+    }
+}
+
+impl Lane {
+    pub(crate) fn provider_is(&self, peer: PeerId) -> bool {
+        self.provider.as_ref().is_some_and(|provider| provider.peer == peer)
+    }
+
+    pub(crate) fn successor_is(&self, peer: PeerId) -> bool {
+        self.successor.as_ref().is_some_and(|successor| successor.peer == peer)
+    }
+
+    /// Whether the stripe needs another provider now.
+    pub(crate) fn is_in_need(&self) -> bool {
+        self.provider
+            .as_ref()
+            .is_none_or(|provider| provider.is_leaving || provider.n_overdue >= STREAK_LIMIT)
+    }
+
+    /// The path we would tell a child; `None` when we cannot feed anyone.
+    pub(crate) fn path_with(&self, own: PeerId) -> Option<Vec<PeerId>> {
+        let provider = self.provider.as_ref()?;
+        let mut path = provider.path.clone();
+        path.push(own);
+        (path.len() <= PATH_LIMIT).then_some(path)
+    }
+
+    /// A peer is not to be asked again before then.
+    pub(crate) fn refuse(&mut self, peer: PeerId, until: Instant) {
+        if self.refusals.len() >= REFUSAL_LIMIT {
+            let soonest = self.refusals.iter().min_by_key(|(_, at)| **at).map(|(&peer, _)| peer);
+            soonest.map(|soonest| self.refusals.remove(&soonest));
+        }
+        self.refusals.insert(peer, until);
+    }
+
+    /// The peer may be asked again.
+    pub(crate) fn forgive(&mut self, peer: PeerId) {
+        self.refusals.remove(&peer);
+    }
+
+    pub(crate) fn is_refused(&self, peer: PeerId, now: Instant) -> bool {
+        self.refusals.get(&peer).is_some_and(|until| now < *until)
+    }
+
+    /// The successor takes over; returns whom to tell that it is no longer needed.
+    pub(crate) fn promote(&mut self, now: Instant) -> Option<PeerId> {
+        let successor = self.successor.take()?;
+        let (_, path) = successor.accepted?;
+        let provider =
+            Provider { peer: successor.peer, since: now, path, age: None, is_leaving: false, n_overdue: 0 };
+        self.starving_since = None;
+        let old = self.provider.replace(provider)?;
+        (old.peer != successor.peer).then_some(old.peer)
+    }
+
+    /// Gives up on a successor that took too long; returns it, to be unsubscribed from.
+    pub(crate) fn expire(&mut self, now: Instant) -> Option<PeerId> {
+        let successor = self.successor.as_ref()?;
+        let is_late = match successor.accepted {
+            None => now.since(successor.asked_at) > ANSWER_LIMIT,
+            Some((at, _)) => now.since(at) > DELIVERY_LIMIT,
+        };
+        if !is_late {
+            return None;
+        }
+        self.successor.take().map(|successor| successor.peer)
+    }
+
+    /// The peer is gone.
+    pub(crate) fn drop_peer(&mut self, peer: PeerId) {
+        if self.provider_is(peer) {
+            self.provider = None;
+        }
+        if self.successor_is(peer) {
+            self.successor = None;
+        }
+        self.refusals.remove(&peer);
+    }
+}
