@@ -16,3 +16,4 @@ pub mod site;
 pub mod store;
 pub mod token;
 pub mod window;
+mod ws;

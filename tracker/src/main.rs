@@ -1,12 +1,13 @@
 //! The `cardume` binary: a command line around the library.
 
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use cardume::app::{StreamKey, Tracker};
-use cardume::config::{Config, Flags};
+use cardume::config::{Config, DEMO_CHANNEL, Flags};
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
@@ -66,7 +67,12 @@ fn main() -> ExitCode {
 #[tokio::main]
 async fn serve(options: Serve) -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
     let config = Config::load(options.flags, options.config.as_deref())?;
     let public_url = config.public_url.clone();
     // Before anything is announced: who is told of the tracker may stop it at once.
@@ -125,6 +131,9 @@ fn greeting(tracker: &Tracker, public_url: Option<&str>) -> String {
 fn invitation(stream_key: &StreamKey, site: &str, rtmp: &str) -> String {
     let id = &stream_key.channel.id;
     let title = stream_key.channel.title();
+    if id.as_str() == DEMO_CHANNEL {
+        return format!("\nChannel {title:?}\n  watch    {site}/watch/{id}\n");
+    }
     // A key that the operator chose is not repeated where logs are kept.
     let key = if stream_key.is_generated { stream_key.key.as_str() } else { "<its key>" };
     format!(

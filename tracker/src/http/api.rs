@@ -50,17 +50,18 @@ pub(super) async fn channel_events(
     State(http): State<Http>,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let changes = http.channels.changes();
-    let lists = stream::unfold((http.channels, changes, false), |(channels, mut changes, is_begun)| async move {
-        if is_begun {
-            // Whatever happens during the pause goes out in one list after it.
-            tokio::time::sleep(EVENT_INTERVAL).await;
-            changes.changed().await.ok()?;
-        }
-        changes.mark_unchanged();
-        let list = ChannelList { channels: channels.list() };
-        let event = Event::default().json_data(list).ok()?;
-        Some((Ok(event), (channels, changes, true)))
-    });
+    let lists =
+        stream::unfold((http.channels, changes, false), |(channels, mut changes, is_begun)| async move {
+            if is_begun {
+                // Whatever happens during the pause goes out in one list after it.
+                tokio::time::sleep(EVENT_INTERVAL).await;
+                changes.changed().await.ok()?;
+            }
+            changes.mark_unchanged();
+            let list = ChannelList { channels: channels.list() };
+            let event = Event::default().json_data(list).ok()?;
+            Some((Ok(event), (channels, changes, true)))
+        });
     let stop = http.stop;
     let until_stop = lists.take_until(async move { stop.cancelled_owned().await });
     Sse::new(until_stop).keep_alive(KeepAlive::new().interval(KEEP_ALIVE_INTERVAL))
@@ -126,9 +127,9 @@ pub(super) async fn channel_stats(State(http): State<Http>, Path(id): Path<Strin
 /// The channel of this name, or the answer to who asked for it.
 #[expect(clippy::result_large_err, reason = "the error is the whole answer, made once per request")]
 pub(super) fn find(http: &Http, id: &str) -> Result<Arc<Channel>, Response> {
-    let id: ChannelId = id.parse().map_err(|error: cardume_wire::InvalidId| {
-        failure(StatusCode::NOT_FOUND, &error.to_string())
-    })?;
+    let id: ChannelId = id
+        .parse()
+        .map_err(|error: cardume_wire::InvalidId| failure(StatusCode::NOT_FOUND, &error.to_string()))?;
     let found = http.channels.find(&id);
     found.ok_or_else(|| failure(StatusCode::NOT_FOUND, &format!("there is no channel \"{id}\" here")))
 }

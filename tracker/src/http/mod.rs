@@ -60,8 +60,8 @@ pub fn router(http: Http) -> Router {
 }
 
 /// What encoders and HLS players speak to.
-fn media_routes(_channels: Channels) -> Router {
-    Router::new()
+fn media_routes(channels: Channels) -> Router {
+    Router::new().merge(crate::ingest::push::router(channels))
 }
 
 /// Players, embeds and lists live on other people's pages; nothing here depends on cookies.
@@ -87,9 +87,9 @@ async fn fallback(State(http): State<Http>, request: Request) -> Response {
 }
 
 fn is_for_programs(path: &str) -> bool {
-    ["/v1", "/ingest", "/hls"].iter().any(|prefix| {
-        path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    })
+    ["/v1", "/ingest", "/hls"]
+        .iter()
+        .any(|prefix| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
 }
 
 /// An error as programs read it: `{"error": "…"}`.

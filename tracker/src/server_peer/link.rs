@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code};
+use axum::extract::ws::{Message, WebSocket, close_code};
 use bytes::Bytes;
 use cardume_wire::PeerId;
 use tokio::sync::mpsc;
@@ -77,8 +77,7 @@ pub async fn serve(socket: WebSocket, server: ServerPeer, peer: PeerId) {
     tracing::debug!(%peer, reason, "link closed");
     // When the actor is gone it has forgotten the link already.
     let _ = carrier.server.commands.send(Command::Closed { peer, number }).await;
-    let frame = CloseFrame { code: close_code::NORMAL, reason: Utf8Bytes::from_static(reason) };
-    let _ = timeout(SEND_TIMEOUT, carrier.socket.send(Message::Close(Some(frame)))).await;
+    crate::ws::close(carrier.socket, None, close_code::NORMAL, reason).await;
 }
 
 struct Carrier {

@@ -59,11 +59,7 @@ impl ServerPeers {
     ///
     /// # Errors
     /// When the system gives no random numbers.
-    pub fn start(
-        &mut self,
-        end: ChannelEnd,
-        common: &Common,
-    ) -> Result<(), getrandom::Error> {
+    pub fn start(&mut self, end: ChannelEnd, common: &Common) -> Result<(), getrandom::Error> {
         let seed = getrandom::u64()?;
         let (sender, commands) = mpsc::channel(COMMAND_LIMIT);
         let server = ServerPeer { commands: sender, meter: Arc::default() };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code};
+use axum::extract::ws::{Message, Utf8Bytes, WebSocket, close_code};
 use cardume_wire::signal::{
     ErrorCode, FromTracker, FromViewer, IceServer, MESSAGE_LEN_LIMIT, NEIGHBOUR_LIMIT, Report, Welcome,
 };
@@ -79,19 +79,8 @@ pub async fn serve(mut socket: WebSocket, signalling: Signalling) {
         }
         Err(ending) => ending,
     };
-    close(&mut socket, ending).await;
-}
-
-async fn close(socket: &mut WebSocket, ending: Ending) {
-    let farewell = async {
-        if let Some(message) = ending.message {
-            socket.send(Message::Text(to_json(&message))).await?;
-        }
-        let frame = CloseFrame { code: ending.code, reason: Utf8Bytes::from_static(ending.reason) };
-        socket.send(Message::Close(Some(frame))).await
-    };
-    // Whether the viewer still hears it is its own affair.
-    let _ = timeout(SEND_TIMEOUT, farewell).await;
+    let last = ending.message.map(|message| Message::Text(to_json(&message)));
+    crate::ws::close(socket, last, ending.code, ending.reason).await;
 }
 
 /// Reads messages until one lets the viewer join.
