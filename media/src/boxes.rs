@@ -97,8 +97,8 @@ pub const fn boxes(bytes: &[u8]) -> Boxes<'_> {
 ///
 /// # Errors
 /// When the boxes before it are broken.
-pub fn find<'a>(bytes: &'a [u8], kind: &[u8; 4]) -> Result<Option<Mp4Box<'a>>, BoxError> {
-    boxes(bytes).find(|item| item.is_err() || item.is_ok_and(|found| found.kind.0 == *kind)).transpose()
+pub fn find(bytes: &[u8], kind: [u8; 4]) -> Result<Option<Mp4Box<'_>>, BoxError> {
+    boxes(bytes).find(|item| item.is_err() || item.is_ok_and(|found| found.kind.0 == kind)).transpose()
 }
 
 /// See [`boxes`].

@@ -113,7 +113,7 @@ impl Cutter {
         match &header.kind.0 {
             b"ftyp" => self.whole(&header, "ftyp", FTYP_LEN_LIMIT).map(|ftyp| self.keep_ftyp(ftyp)),
             b"moov" => match self.whole(&header, "moov", MOOV_LEN_LIMIT)? {
-                Some(moov) => self.take_moov(moov).map(|()| true),
+                Some(moov) => self.take_moov(&moov).map(|()| true),
                 None => Ok(false),
             },
             b"prft" => self.whole(&header, "prft", PRFT_LEN_LIMIT).map(|prft| self.take_prft(prft)),
@@ -158,12 +158,12 @@ impl Cutter {
         })
     }
 
-    fn take_moov(&mut self, moov: Bytes) -> Result<(), CutError> {
-        if moov == self.moov && !self.tracks.is_empty() {
+    fn take_moov(&mut self, moov: &Bytes) -> Result<(), CutError> {
+        if *moov == self.moov && !self.tracks.is_empty() {
             return Ok(());
         }
-        self.tracks = parse_init(&self.ftyp, &moov)?;
-        self.moov = Bytes::copy_from_slice(&moov);
+        self.tracks = parse_init(&self.ftyp, moov)?;
+        self.moov = Bytes::copy_from_slice(moov);
         self.cuts.push_back(Cut::Init(self.tracks.iter().map(|track| track.init.clone()).collect()));
         Ok(())
     }
@@ -171,7 +171,7 @@ impl Cutter {
     /// Keeps the newest reference of each track; an unreadable one is no harm.
     fn take_prft(&mut self, prft: Option<Bytes>) -> bool {
         let Some(prft) = prft else { return false };
-        let body = find(&prft, b"prft").ok().flatten().map(|found| found.body);
+        let body = find(&prft, *b"prft").ok().flatten().map(|found| found.body);
         if let Some(reference) = body.and_then(Reference::parse) {
             self.references.retain(|other| other.track_id != reference.track_id);
             self.references.truncate(TRACK_LIMIT - 1);
@@ -217,7 +217,7 @@ impl Cutter {
         position: u64,
     ) -> Result<(), CutError> {
         let broken = |error| CutError::Malformed("moof", error);
-        let Some(moof): Option<Mp4Box<'_>> = find(bytes, b"moof").map_err(broken)? else { return Ok(()) };
+        let Some(moof): Option<Mp4Box<'_>> = find(bytes, *b"moof").map_err(broken)? else { return Ok(()) };
         let fragment = Fragment { bytes, moof, mdat_header_len, position };
         for mut chunk in fragment.chunks(&self.tracks)? {
             let Some(track) = self.tracks.get(chunk.track_index) else { continue };

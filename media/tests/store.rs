@@ -1,5 +1,7 @@
 //! The store: what the channel's key vouches for comes in, and comes out as it was.
 
+#![allow(clippy::expect_used, reason = "tests may fail")]
+
 use bytes::Bytes;
 use cardume_media::{
     BlockVerdict, Catalog, CutPart, DescriptorError, Inserted, MediaTime, PartId, PublishError, Published,
@@ -52,25 +54,25 @@ fn part(track: TrackId, seed: u8, len: usize) -> CutPart {
 
 fn publish(publisher: &mut Publisher, seed: u8, len: usize) -> (CutPart, Published) {
     let part = part(VIDEO, seed, len);
-    let published = publisher.publish(&part).expect("within limits");
-    (part, published)
+    let ready = publisher.publish(&part).expect("within limits");
+    (part, ready)
 }
 
 /// Block `index` of a part, and its media.
-fn block<'a>(published: &Published, part: &'a CutPart, index: usize) -> (BlockId, &'a [u8]) {
-    let id = published.descriptor.blocks().nth(index).expect("such a block");
+fn block<'a>(ready: &Published, part: &'a CutPart, index: usize) -> (BlockId, &'a [u8]) {
+    let id = ready.descriptor.blocks().nth(index).expect("such a block");
     (id, part.bytes.chunks(BLOCK_LEN_LIMIT).nth(index).expect("such a block"))
 }
 
-fn insert_all(store: &mut Store, part: &CutPart, published: &Published) {
-    store.insert_descriptor(&published.descriptor_bytes).expect("signed");
-    for index in 0..published.descriptor.hashes.len() {
-        let (id, payload) = block(published, part, index);
+fn insert_all(store: &mut Store, part: &CutPart, ready: &Published) {
+    store.insert_descriptor(&ready.descriptor_bytes).expect("signed");
+    for index in 0..ready.descriptor.hashes.len() {
+        let (id, payload) = block(ready, part, index);
         assert_eq!(store.insert_block(id, payload), BlockVerdict::Verified);
     }
 }
 
-fn joined(slices: Vec<Bytes>) -> Vec<u8> {
+fn joined(slices: &[Bytes]) -> Vec<u8> {
     slices.concat()
 }
 
@@ -78,31 +80,31 @@ fn joined(slices: Vec<Bytes>) -> Vec<u8> {
 fn a_part_comes_out_when_its_last_block_came_in() {
     let mut publisher = publisher(1);
     let mut store = store_of(&publisher, LIMITS);
-    let (part, published) = publish(&mut publisher, 3, 2 * BLOCK_LEN_LIMIT + 10);
-    let id = published.descriptor.part;
-    assert!(matches!(store.insert_descriptor(&published.descriptor_bytes), Ok((Inserted::New, _))));
+    let (part, ready) = publish(&mut publisher, 3, 2 * BLOCK_LEN_LIMIT + 10);
+    let id = ready.descriptor.part;
+    assert!(matches!(store.insert_descriptor(&ready.descriptor_bytes), Ok((Inserted::New, _))));
     for index in [2, 0, 1] {
         assert_eq!(store.part_payload(id), None);
-        let (block, payload) = block(&published, &part, index);
+        let (block, payload) = block(&ready, &part, index);
         assert!(!store.has_block(block));
         assert_eq!(store.insert_block(block, payload), BlockVerdict::Verified);
         assert!(store.has_block(block));
     }
     assert!(store.is_whole(id));
-    assert_eq!(store.part_payload(id).map(joined), Some(part.bytes.to_vec()));
+    assert_eq!(store.part_payload(id).as_deref().map(joined), Some(part.bytes.to_vec()));
 }
 
 #[test]
 fn what_goes_to_children_is_what_came_in() {
     let mut publisher = publisher(1);
     let mut store = store_of(&publisher, LIMITS);
-    let (part, published) = publish(&mut publisher, 3, BLOCK_LEN_LIMIT + 1);
-    insert_all(&mut store, &part, &published);
-    let (id, payload) = block(&published, &part, 1);
+    let (part, ready) = publish(&mut publisher, 3, BLOCK_LEN_LIMIT + 1);
+    insert_all(&mut store, &part, &ready);
+    let (id, payload) = block(&ready, &part, 1);
     let message = store.block_message(id).expect("held");
     assert_eq!(Message::decode(&message), Ok(Message::Block { id, payload }));
-    let message = store.descriptor_message(published.descriptor.part).expect("held");
-    assert_eq!(Message::decode(&message), Ok(Message::Descriptor(&published.descriptor_bytes)));
+    let message = store.descriptor_message(ready.descriptor.part).expect("held");
+    assert_eq!(Message::decode(&message), Ok(Message::Descriptor(&ready.descriptor_bytes)));
     let message = store.catalog_message().expect("held");
     assert_eq!(Message::decode(&message), Ok(Message::Catalog(&publisher.catalog_bytes())));
 }
@@ -112,11 +114,11 @@ fn a_published_part_is_held_as_a_received_one_is() {
     let mut publisher = publisher(1);
     let (mut sender, mut receiver) = (store_of(&publisher, LIMITS), store_of(&publisher, LIMITS));
     for (seed, len) in [(0, 1), (1, BLOCK_LEN_LIMIT), (2, 3 * BLOCK_LEN_LIMIT + 5)] {
-        let (part, published) = publish(&mut publisher, seed, len);
-        insert_all(&mut receiver, &part, &published);
-        let id = published.descriptor.part;
-        let blocks: Vec<_> = published.descriptor.blocks().collect();
-        assert_eq!(sender.publish(published), Inserted::New);
+        let (part, ready) = publish(&mut publisher, seed, len);
+        insert_all(&mut receiver, &part, &ready);
+        let id = ready.descriptor.part;
+        let blocks: Vec<_> = ready.descriptor.blocks().collect();
+        assert_eq!(sender.publish(ready), Inserted::New);
         assert_eq!(sender.descriptor_message(id), receiver.descriptor_message(id));
         assert_eq!(sender.part_payload(id), receiver.part_payload(id));
         assert!(blocks.iter().all(|&block| sender.block_message(block) == receiver.block_message(block)));
@@ -129,9 +131,9 @@ fn parts_and_blocks_are_numbered_without_gaps_in_each_track() {
     let mut publisher = publisher(1);
     let mut first_blocks = Vec::new();
     for (sequence, len) in [(0, 1), (1, BLOCK_LEN_LIMIT + 1), (2, 2 * BLOCK_LEN_LIMIT), (3, 5)] {
-        let (_, published) = publish(&mut publisher, 0, len);
-        assert_eq!(published.descriptor.part.sequence, sequence);
-        first_blocks.push(published.descriptor.first_block.0);
+        let (_, ready) = publish(&mut publisher, 0, len);
+        assert_eq!(ready.descriptor.part.sequence, sequence);
+        first_blocks.push(ready.descriptor.first_block.0);
     }
     assert_eq!(first_blocks, [0, 1, 3, 5]);
     let audio = publisher.publish(&part(AUDIO, 0, 1)).expect("within limits");
@@ -152,10 +154,10 @@ fn parts_that_break_a_limit_use_up_no_number() {
 fn a_block_is_judged_by_its_descriptor() {
     let mut publisher = publisher(1);
     let mut store = store_of(&publisher, LIMITS);
-    let (part, published) = publish(&mut publisher, 0, BLOCK_LEN_LIMIT + 10);
-    let (id, payload) = block(&published, &part, 1);
+    let (part, ready) = publish(&mut publisher, 0, BLOCK_LEN_LIMIT + 10);
+    let (id, payload) = block(&ready, &part, 1);
     assert_eq!(store.insert_block(id, payload), BlockVerdict::NoDescriptor);
-    store.insert_descriptor(&published.descriptor_bytes).expect("signed");
+    store.insert_descriptor(&ready.descriptor_bytes).expect("signed");
     assert_eq!(store.insert_block(id, &payload[..9]), BlockVerdict::Bad);
     assert_eq!(store.insert_block(id, &[payload, b"x"].concat()), BlockVerdict::Bad);
     assert_eq!(store.insert_block(id, b""), BlockVerdict::Bad);
@@ -180,10 +182,10 @@ fn descriptors_are_taken_in_any_order() {
     let mut store = store_of(&publisher, LIMITS);
     let parts: Vec<_> = (0..6).map(|seed| publish(&mut publisher, seed, BLOCK_LEN_LIMIT * 2)).collect();
     for index in [3, 5, 0, 4, 1] {
-        let (part, published) = &parts[index];
-        insert_all(&mut store, part, published);
-        let again = store.insert_descriptor(&published.descriptor_bytes).expect("signed");
-        assert_eq!((again.0, again.1.part), (Inserted::Known, published.descriptor.part));
+        let (part, ready) = &parts[index];
+        insert_all(&mut store, part, ready);
+        let again = store.insert_descriptor(&ready.descriptor_bytes).expect("signed");
+        assert_eq!((again.0, again.1.part), (Inserted::Known, ready.descriptor.part));
     }
     let held: Vec<_> = store.descriptors(VIDEO).map(|descriptor| descriptor.part.sequence).collect();
     assert_eq!(held, [0, 1, 3, 4, 5]);
@@ -199,10 +201,10 @@ fn a_stranger_gets_no_descriptor_in() {
     let mut store = store_of(&publisher, LIMITS);
     let stranger_key = SigningKey::from_seed([9; 32]);
     let mut stranger = Publisher::new(stranger_key, publisher.catalog().clone());
-    let published = stranger.publish(&part(VIDEO, 0, 10)).expect("within limits");
-    assert_eq!(store.insert_descriptor(&published.descriptor_bytes), Err(DescriptorError::Signature));
+    let ready = stranger.publish(&part(VIDEO, 0, 10)).expect("within limits");
+    assert_eq!(store.insert_descriptor(&ready.descriptor_bytes), Err(DescriptorError::Signature));
     assert!(store.insert_catalog(&stranger.catalog_bytes()).is_err());
-    assert_eq!(store.descriptor(published.descriptor.part), None);
+    assert_eq!(store.descriptor(ready.descriptor.part), None);
 }
 
 #[test]
@@ -222,10 +224,10 @@ fn descriptors_that_contradict_each_other_are_refused() {
 fn what_comes_without_its_catalog_is_early() {
     let mut publisher = publisher(5);
     let mut store = Store::new(key().public(), LIMITS);
-    let (part, published) = publish(&mut publisher, 0, 10);
-    assert!(matches!(store.insert_descriptor(&published.descriptor_bytes), Ok((Inserted::Early, _))));
-    assert_eq!(store.insert_block(block(&published, &part, 0).0, &part.bytes), BlockVerdict::NoDescriptor);
-    assert_eq!(store.publish(published), Inserted::Early);
+    let (part, ready) = publish(&mut publisher, 0, 10);
+    assert!(matches!(store.insert_descriptor(&ready.descriptor_bytes), Ok((Inserted::Early, _))));
+    assert_eq!(store.insert_block(block(&ready, &part, 0).0, &part.bytes), BlockVerdict::NoDescriptor);
+    assert_eq!(store.publish(ready), Inserted::Early);
     assert!(store.is_empty());
 }
 
@@ -234,15 +236,15 @@ fn a_new_broadcast_clears_the_one_before() {
     let mut old = publisher(1);
     let mut new = publisher(2);
     let mut store = store_of(&old, LIMITS);
-    let (part, published) = publish(&mut old, 0, 10);
-    insert_all(&mut store, &part, &published);
+    let (part, ready) = publish(&mut old, 0, 10);
+    insert_all(&mut store, &part, &ready);
     assert_eq!(store.insert_catalog(&old.catalog_bytes()), Ok(Inserted::Known));
     assert_eq!(store.insert_catalog(&new.catalog_bytes()), Ok(Inserted::New));
     assert!(store.is_empty());
     assert_eq!(store.insert_catalog(&old.catalog_bytes()), Ok(Inserted::Stale));
-    assert!(matches!(store.insert_descriptor(&published.descriptor_bytes), Ok((Inserted::Stale, _))));
-    let (part, published) = publish(&mut new, 0, 10);
-    insert_all(&mut store, &part, &published);
+    assert!(matches!(store.insert_descriptor(&ready.descriptor_bytes), Ok((Inserted::Stale, _))));
+    let (part, ready) = publish(&mut new, 0, 10);
+    insert_all(&mut store, &part, &ready);
     assert_eq!(store.catalog().map(Catalog::epoch), Some(Epoch(2)));
 }
 
@@ -251,15 +253,15 @@ fn evicted_parts_do_not_come_back() {
     let mut publisher = publisher(1);
     let mut store = store_of(&publisher, LIMITS);
     let parts: Vec<_> = (0..4).map(|seed| publish(&mut publisher, seed, 10)).collect();
-    parts[..3].iter().for_each(|(part, published)| insert_all(&mut store, part, published));
+    parts[..3].iter().for_each(|(part, ready)| insert_all(&mut store, part, ready));
     store.evict_before(VIDEO, 2);
-    let (part, published) = &parts[1];
-    assert_eq!(store.descriptor(published.descriptor.part), None);
-    assert!(matches!(store.insert_descriptor(&published.descriptor_bytes), Ok((Inserted::Stale, _))));
-    assert_eq!(store.insert_block(block(published, part, 0).0, &part.bytes), BlockVerdict::Stale);
+    let (part, ready) = &parts[1];
+    assert_eq!(store.descriptor(ready.descriptor.part), None);
+    assert!(matches!(store.insert_descriptor(&ready.descriptor_bytes), Ok((Inserted::Stale, _))));
+    assert_eq!(store.insert_block(block(ready, part, 0).0, &part.bytes), BlockVerdict::Stale);
     assert_eq!(store.len(), BLOCK_HEADER_LEN + 10);
-    let (part, published) = &parts[3];
-    insert_all(&mut store, part, published);
+    let (part, ready) = &parts[3];
+    insert_all(&mut store, part, ready);
 }
 
 #[test]
@@ -267,8 +269,8 @@ fn the_window_moves_with_the_newest_part() {
     let mut publisher = publisher(1);
     let mut store = store_of(&publisher, LIMITS);
     let parts: Vec<_> = (0..20).map(|seed| publish(&mut publisher, seed, 10)).collect();
-    for (part, published) in &parts {
-        insert_all(&mut store, part, published);
+    for (part, ready) in &parts {
+        insert_all(&mut store, part, ready);
     }
     let held: Vec<_> = store.descriptors(VIDEO).map(|descriptor| descriptor.part.sequence).collect();
     assert_eq!(held, (12..20).collect::<Vec<_>>());
@@ -283,12 +285,12 @@ fn more_media_than_the_limit_pushes_out_what_was_captured_first() {
     let (mut sender, mut receiver) = (store_of(&publisher, limits), store_of(&publisher, limits));
     for seed in 0..10 {
         let audio = part(AUDIO, seed, 100);
-        let published = publisher.publish(&audio).expect("within limits");
-        insert_all(&mut receiver, &audio, &published);
-        sender.publish(published);
-        let (part, published) = publish(&mut publisher, seed, BLOCK_LEN_LIMIT);
-        insert_all(&mut receiver, &part, &published);
-        sender.publish(published);
+        let ready = publisher.publish(&audio).expect("within limits");
+        insert_all(&mut receiver, &audio, &ready);
+        sender.publish(ready);
+        let (part, ready) = publish(&mut publisher, seed, BLOCK_LEN_LIMIT);
+        insert_all(&mut receiver, &part, &ready);
+        sender.publish(ready);
         assert!(sender.len() <= limits.len && receiver.len() <= limits.len);
     }
     let whole = |store: &Store, track| {
@@ -311,7 +313,7 @@ proptest! {
         let mut store = store_of(&publisher, StoreLimits { len: 5 * BLOCK_LEN_LIMIT, n_parts: 4 });
         let parts: Vec<_> = (0..6).map(|seed| publish(&mut publisher, seed, BLOCK_LEN_LIMIT * 2 + 100)).collect();
         for (index, action, is_broken, noise) in steps {
-            let (part, published) = &parts[index];
+            let (part, ready) = &parts[index];
             let spoil = |bytes: &[u8]| {
                 let mut bytes = bytes.to_vec();
                 let at = usize::from(noise) % bytes.len();
@@ -319,23 +321,23 @@ proptest! {
                 bytes
             };
             if action == 3 {
-                let taken = store.insert_descriptor(&spoil(&published.descriptor_bytes));
+                let taken = store.insert_descriptor(&spoil(&ready.descriptor_bytes));
                 prop_assert_eq!(taken.is_err(), is_broken);
             } else {
-                let (id, payload) = block(published, part, action);
+                let (id, payload) = block(ready, part, action);
                 let verdict = store.insert_block(id, &spoil(payload));
                 prop_assert!(!(is_broken && verdict == BlockVerdict::Verified));
             }
             prop_assert!(store.len() <= 5 * BLOCK_LEN_LIMIT);
             prop_assert!(store.descriptors(VIDEO).count() <= 4);
         }
-        for (part, published) in &parts {
-            for (index, id) in published.descriptor.blocks().enumerate() {
+        for (part, ready) in &parts {
+            for (index, id) in ready.descriptor.blocks().enumerate() {
                 let Some(message) = store.block_message(id) else { continue };
-                let (_, payload) = block(published, part, index);
+                let (_, payload) = block(ready, part, index);
                 prop_assert_eq!(Message::decode(&message), Ok(Message::Block { id, payload }));
             }
-            let media = store.part_payload(published.descriptor.part).map(joined);
+            let media = store.part_payload(ready.descriptor.part).as_deref().map(joined);
             prop_assert!(media.is_none_or(|media| media == part.bytes));
         }
         prop_assert_eq!(store.part_payload(PartId { epoch: Epoch(1), track: AUDIO, sequence: 0 }), None);

@@ -1,5 +1,7 @@
 //! Sample entries (`stsd`) to codec strings (RFC 6381), sizes and bitrates.
 
+use std::fmt::Write;
+
 use crate::TrackKind;
 use crate::boxes::{Mp4Box, boxes};
 use crate::cut::CutError;
@@ -40,10 +42,10 @@ impl SampleEntry {
         let children = entry.body.get(VISUAL_LEN..)?;
         let name = std::str::from_utf8(&entry.kind.0).ok()?;
         let codec = match &entry.kind.0 {
-            b"av01" => av1(child(children, b"av1C")?),
-            b"vp09" => vp9(child(children, b"vpcC")?),
-            b"hvc1" | b"hev1" => hevc(name, child(children, b"hvcC")?),
-            _ => avc(name, child(children, b"avcC")?),
+            b"av01" => av1(child(children, *b"av1C")?),
+            b"vp09" => vp9(child(children, *b"vpcC")?),
+            b"hvc1" | b"hev1" => hevc(name, child(children, *b"hvcC")?),
+            _ => avc(name, child(children, *b"avcC")?),
         }?;
         Some(Self { codec, width, height, bitrate: bitrate(children) })
     }
@@ -51,7 +53,7 @@ impl SampleEntry {
     fn parse_audio(entry: &Mp4Box<'_>) -> Option<Self> {
         let children = entry.body.get(AUDIO_LEN..)?;
         let codec = match &entry.kind.0 {
-            b"mp4a" => mpeg4_audio(child(children, b"esds")?)?,
+            b"mp4a" => mpeg4_audio(child(children, *b"esds")?)?,
             b"Opus" => "opus".to_owned(),
             b"fLaC" => "flac".to_owned(),
             name => std::str::from_utf8(name).ok()?.to_owned(),
@@ -61,8 +63,8 @@ impl SampleEntry {
 }
 
 /// The body of a box in a sample entry. What follows the boxes there is not always boxes: it is not looked at.
-fn child<'a>(children: &'a [u8], kind: &[u8; 4]) -> Option<&'a [u8]> {
-    boxes(children).map_while(Result::ok).find(|found| found.kind.0 == *kind).map(|found| found.body)
+fn child(children: &[u8], kind: [u8; 4]) -> Option<&[u8]> {
+    boxes(children).map_while(Result::ok).find(|found| found.kind.0 == kind).map(|found| found.body)
 }
 
 /// `btrt`: buffer size, maximum and average bitrate (section 8.5.2.2).
@@ -72,7 +74,7 @@ fn bitrate(children: &[u8]) -> u32 {
         reader.skip(4)?;
         Some((reader.u32()?, reader.u32()?))
     };
-    let (max, average) = child(children, b"btrt").and_then(read).unwrap_or_default();
+    let (max, average) = child(children, *b"btrt").and_then(read).unwrap_or_default();
     if average == 0 { max } else { average }
 }
 
@@ -94,7 +96,7 @@ fn hevc(name: &str, config: &[u8]) -> Option<String> {
     let mut codec = format!("{name}.{space}{}.{compatibility:X}.{tier}{level}", profile & 0x1F);
     let n_constraints = constraints.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
     for byte in constraints.iter().take(n_constraints) {
-        codec.push_str(&format!(".{byte:X}"));
+        write!(codec, ".{byte:X}").ok()?;
     }
     Some(codec)
 }

@@ -75,8 +75,8 @@ impl EmptyEdits {
 }
 
 fn edit_list<'a>(trak: &Mp4Box<'a>) -> Option<&'a [u8]> {
-    let edts = find(trak.body, b"edts").ok()??;
-    find(edts.body, b"elst").ok()?.map(|elst| elst.body)
+    let edts = find(trak.body, *b"edts").ok()??;
+    find(edts.body, *b"elst").ok()?.map(|elst| elst.body)
 }
 
 fn read_entry(reader: &mut Reader<'_>, version: u32) -> Option<(u64, i64)> {

@@ -73,11 +73,11 @@ pub(crate) fn track_fragments<'a>(moof: &Mp4Box<'a>) -> Result<Vec<TrackFragment
 
 impl<'a> TrackFragment<'a> {
     fn parse(traf: Mp4Box<'a>) -> Result<Self, BoxError> {
-        let missing = |kind: &[u8; 4]| BoxError::Length(FourCc(*kind));
-        let tfhd = find(traf.body, b"tfhd")?.ok_or(missing(b"tfhd"))?;
-        let header = Header::parse(tfhd.body).ok_or(missing(b"tfhd"))?;
-        let tfdt = find(traf.body, b"tfdt")?.ok_or(missing(b"tfdt"))?;
-        let start = parse_tfdt(tfdt.body).ok_or(missing(b"tfdt"))?;
+        let missing = |kind: [u8; 4]| BoxError::Length(FourCc(kind));
+        let tfhd = find(traf.body, *b"tfhd")?.ok_or(missing(*b"tfhd"))?;
+        let header = Header::parse(tfhd.body).ok_or(missing(*b"tfhd"))?;
+        let tfdt = find(traf.body, *b"tfdt")?.ok_or(missing(*b"tfdt"))?;
+        let start = parse_tfdt(tfdt.body).ok_or(missing(*b"tfdt"))?;
         Ok(Self { traf, header, start })
     }
 

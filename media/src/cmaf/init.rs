@@ -29,18 +29,18 @@ pub(crate) struct InitTrack {
 /// The video and audio tracks of a movie header, in its order; others are left out. `ftyp` is the whole box, or empty.
 pub(crate) fn parse_init(ftyp: &[u8], moov: &[u8]) -> Result<Vec<InitTrack>, CutError> {
     let broken = |error| CutError::Malformed("moov", error);
-    let moov_body = find(moov, b"moov").map_err(broken)?.map_or(&[][..], |found| found.body);
-    let mvex = find(moov_body, b"mvex").map_err(broken)?.ok_or(CutError::NotFragmented)?;
-    let traks =
+    let moov_body = find(moov, *b"moov").map_err(broken)?.map_or(&[][..], |found| found.body);
+    let mvex = find(moov_body, *b"mvex").map_err(broken)?.ok_or(CutError::NotFragmented)?;
+    let mut tracks = Vec::new();
+    let sources =
         boxes(moov_body).filter(|item| item.is_err() || item.is_ok_and(|found| &found.kind.0 == b"trak"));
-    let traks = traks.take(TRACK_LIMIT + 1).collect::<Result<Vec<_>, _>>().map_err(broken)?;
-    if traks.len() > TRACK_LIMIT {
+    let sources = sources.take(TRACK_LIMIT + 1).collect::<Result<Vec<_>, _>>().map_err(broken)?;
+    if sources.len() > TRACK_LIMIT {
         return Err(CutError::TooManyTracks);
     }
-    let mut tracks = Vec::new();
-    for trak in &traks {
+    for trak in &sources {
         let Some(facts) = Trak::parse(trak).map_err(broken)? else { continue };
-        let bytes = if traks.len() == 1 && facts.empty_edits == EmptyEdits::default() {
+        let bytes = if sources.len() == 1 && facts.empty_edits == EmptyEdits::default() {
             [ftyp, moov].concat()
         } else {
             single_track_init(ftyp, moov_body, mvex.body, (trak, &facts))
@@ -64,26 +64,26 @@ impl<'a> Trak<'a> {
     /// `None` for a track that is neither video nor audio.
     fn parse(trak: &Mp4Box<'a>) -> Result<Option<Self>, BoxError> {
         let broken = BoxError::Length(trak.kind);
-        let mdia = child(trak, b"mdia")?;
-        let handler: [u8; 4] = field(&child(&mdia, b"hdlr")?, 8)?;
+        let mdia = child(trak, *b"mdia")?;
+        let handler: [u8; 4] = field(&child(&mdia, *b"hdlr")?, 8)?;
         let kind = match &handler {
             b"vide" => TrackKind::Video,
             b"soun" => TrackKind::Audio,
             _ => return Ok(None),
         };
-        let stbl = child(&child(&mdia, b"minf")?, b"stbl")?;
-        let stsd = child(&stbl, b"stsd")?;
+        let stbl = child(&child(&mdia, *b"minf")?, *b"stbl")?;
+        let stsd = child(&stbl, *b"stsd")?;
         let entries = stsd.body.get(8..).ok_or(broken)?;
         let entry = boxes(entries).next().ok_or(broken)??;
-        let id = versioned_field(&child(trak, b"tkhd")?)?;
-        let timescale = versioned_field(&child(&mdia, b"mdhd")?)?;
+        let id = versioned_field(&child(trak, *b"tkhd")?)?;
+        let timescale = versioned_field(&child(&mdia, *b"mdhd")?)?;
         Ok(Some(Self { id, kind, timescale, entry, empty_edits: EmptyEdits::parse(trak) }))
     }
 
     /// The duration of the empty edits in the track's own ticks.
     fn time_offset(&self, moov: &[u8]) -> Result<u64, BoxError> {
         let broken = BoxError::Length(FourCc(*b"mvhd"));
-        let movie_timescale = versioned_field(&find(moov, b"mvhd")?.ok_or(broken)?)?.max(1);
+        let movie_timescale = versioned_field(&find(moov, *b"mvhd")?.ok_or(broken)?)?.max(1);
         let ticks = u128::from(self.empty_edits.duration) * u128::from(self.timescale);
         u64::try_from(ticks / u128::from(movie_timescale)).map_err(|_| broken)
     }
@@ -114,7 +114,7 @@ impl<'a> Trak<'a> {
     }
 }
 
-fn child<'a>(parent: &Mp4Box<'a>, kind: &[u8; 4]) -> Result<Mp4Box<'a>, BoxError> {
+fn child<'a>(parent: &Mp4Box<'a>, kind: [u8; 4]) -> Result<Mp4Box<'a>, BoxError> {
     find(parent.body, kind)?.ok_or(BoxError::Length(parent.kind))
 }
 
@@ -154,7 +154,7 @@ fn single_track_init(
 ) -> Vec<u8> {
     let mut out = ftyp.to_vec();
     write_box(&mut out, *b"moov", |out| {
-        if let Ok(Some(mvhd)) = find(moov, b"mvhd") {
+        if let Ok(Some(mvhd)) = find(moov, *b"mvhd") {
             out.extend_from_slice(mvhd.bytes);
         }
         facts.empty_edits.write_without(out, trak);

@@ -28,7 +28,7 @@ impl Reference {
         let (seconds, fraction) = (u64::from(reader.u32()?), u64::from(reader.u32()?));
         let media_time = if version == 0 { u64::from(reader.u32()?) } else { reader.u64()? };
         let seconds = seconds.checked_sub(NTP_TO_UNIX_SECONDS)?;
-        let at = WallTime(seconds * 1_000_000 + (fraction * 1_000_000 >> 32));
+        let at = WallTime(seconds * 1_000_000 + ((fraction * 1_000_000) >> 32));
         Some(Self { track_id, at, media_time })
     }
 
