@@ -35,7 +35,9 @@ pub enum StartError {
     #[error("the system gives no random numbers: {0}")]
     Random(#[from] getrandom::Error),
     /// An address cannot be listened on.
-    #[error("cannot listen on {address} for {purpose}: {source}; is another program using it? (choose another with {flag})")]
+    #[error(
+        "cannot listen on {address} for {purpose}: {source}; is another program using it? (choose another with {flag})"
+    )]
     Listen {
         /// The address.
         address: SocketAddr,

@@ -18,6 +18,10 @@ use crate::window::Window;
 ///
 /// Two tracks of 20 parts a second: above a second of them, more than a busy machine is late by. (Wild guess.)
 pub const PART_QUEUE_LIMIT: usize = 64;
+/// Broadcasts that may have begun, all but the last ended again, before the server peer gets to the first.
+///
+/// It needs a write to disk for each, some 10 ms; no encoder reconnects that often.
+const START_QUEUE_LIMIT: usize = 4;
 
 /// Why a broadcast does not begin or does not go on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -113,8 +117,7 @@ pub struct Channel {
 
 impl Channel {
     fn new(setup: ChannelSetup, changes: watch::Sender<u64>) -> (Arc<Self>, ChannelEnd) {
-        // One start waits while the server peer still drains the broadcast before it.
-        let (starts, starts_receiver) = mpsc::channel(1);
+        let (starts, starts_receiver) = mpsc::channel(START_QUEUE_LIMIT);
         let (window_sender, window) = watch::channel(Arc::new(Window::default()));
         let channel = Arc::new(Self {
             id: setup.id,
@@ -128,13 +131,12 @@ impl Channel {
             window,
             changes,
         });
-        let end =
-            ChannelEnd {
-                channel: Arc::clone(&channel),
-                signing_key: setup.signing_key,
-                starts: starts_receiver,
-                window: window_sender,
-            };
+        let end = ChannelEnd {
+            channel: Arc::clone(&channel),
+            signing_key: setup.signing_key,
+            starts: starts_receiver,
+            window: window_sender,
+        };
         (channel, end)
     }
 

@@ -11,7 +11,9 @@ pub struct RateLimit(Option<u64>);
 
 /// Text that is not a [`RateLimit`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a bit rate: write it like \"30 Mbit/s\", \"800 kbit/s\", \"1.5 Gbit/s\" or \"unlimited\"")]
+#[error(
+    "{0:?} is not a bit rate: write it like \"30 Mbit/s\", \"800 kbit/s\", \"1.5 Gbit/s\" or \"unlimited\""
+)]
 pub struct InvalidRate(String);
 
 impl RateLimit {
@@ -52,7 +54,11 @@ impl FromStr for RateLimit {
         if !(8.0..=9e15).contains(&bits) {
             return Err(invalid());
         }
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in the range checked above")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "in the range checked above"
+        )]
         Ok(Self(Some(bits.round() as u64)))
     }
 }
@@ -95,7 +101,9 @@ mod tests {
 
     #[test]
     fn a_rate_without_unit_or_out_of_range_is_refused() {
-        for text in ["", "30", "30 MB/s", "-3 Mbit/s", "0 bit/s", "1.2.3 Mbit/s", "99999999999 Gbit/s", "Mbit/s"] {
+        for text in
+            ["", "30", "30 MB/s", "-3 Mbit/s", "0 bit/s", "1.2.3 Mbit/s", "99999999999 Gbit/s", "Mbit/s"]
+        {
             assert!(text.parse::<RateLimit>().is_err(), "{text}");
         }
     }

@@ -193,9 +193,12 @@ mod tests {
 
     #[tokio::test]
     async fn any_channel_has_the_same_two_pages() {
-        let files = [("index.html", "list"), ("watch.html", "watch"), ("embed.html", "embed"), ("embed.js", "js")];
+        let files =
+            [("index.html", "list"), ("watch.html", "watch"), ("embed.html", "embed"), ("embed.js", "js")];
         let (_directory, site) = site(&files);
-        for (path, body) in [("/watch/news", "watch"), ("/embed/a_b", "embed"), ("/embed.js", "js"), ("/", "list")] {
+        for (path, body) in
+            [("/watch/news", "watch"), ("/embed/a_b", "embed"), ("/embed.js", "js"), ("/", "list")]
+        {
             let response = site.respond(path, &HeaderMap::new()).await;
             assert_eq!(response.status(), StatusCode::OK, "{path}");
             let bytes = axum::body::to_bytes(response.into_body(), 100).await.unwrap();
@@ -207,7 +210,8 @@ mod tests {
     async fn no_address_leads_out_of_the_directory() {
         let (directory, site) = site(&[("index.html", "list")]);
         std::fs::write(directory.path().parent().unwrap().join("cardume-secret.txt"), "secret").unwrap();
-        for path in ["/../cardume-secret.txt", "/assets/../../cardume-secret.txt", "//etc/passwd", "/nothing"] {
+        for path in ["/../cardume-secret.txt", "/assets/../../cardume-secret.txt", "//etc/passwd", "/nothing"]
+        {
             let response = site.respond(path, &HeaderMap::new()).await;
             assert_eq!(response.status(), StatusCode::NOT_FOUND, "{path}");
         }

@@ -22,7 +22,9 @@ pub enum StoreError {
         source: std::io::Error,
     },
     /// Another tracker has it open.
-    #[error("{path} is in use: another cardume runs with this data directory; stop it or choose another --data-dir")]
+    #[error(
+        "{path} is in use: another cardume runs with this data directory; stop it or choose another --data-dir"
+    )]
     Locked {
         /// The file.
         path: PathBuf,

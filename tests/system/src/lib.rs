@@ -1,1 +1,73 @@
-//! To be filled.
+//! What the system tests share: a tracker in this process on ports of its own, and clients that speak to it over real
+//! sockets.
+//!
+//! Waiting is always for an event, with [`PATIENCE`] as the bound after which a test fails.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed step is a failed test")]
+
+mod broadcast;
+mod http;
+mod link;
+mod signal;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use cardume::app::Tracker;
+use cardume::config::Config;
+use tempfile::TempDir;
+
+pub use broadcast::{PART_DURATION, cut_part, media_of, tracks};
+pub use http::{Reply, Stream, get, try_get};
+pub use link::{LinkViewer, WATCHER_BUFFER};
+pub use signal::{SignalClient, refused_upgrade};
+
+/// After this long without the expected event a test fails. Far above what a busy machine needs.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits for an event of a test.
+///
+/// # Panics
+/// When it takes longer than [`PATIENCE`].
+pub async fn within<T>(what: &str, event: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, event).await {
+        Ok(value) => value,
+        Err(_) => panic!("{what} did not happen within {PATIENCE:?}"),
+    }
+}
+
+/// A tracker in this process, with a data directory that may outlive it.
+#[derive(Debug)]
+pub struct TestTracker {
+    /// The tracker.
+    pub tracker: Tracker,
+}
+
+impl TestTracker {
+    /// Starts one with these lines in its configuration, and its data here.
+    pub async fn start_in(directory: &Path, toml: &str) -> Self {
+        let head = format!(
+            "http = \"127.0.0.1:0\"\nrtmp = \"127.0.0.1:0\"\ndata_dir = {:?}\n",
+            directory.display().to_string()
+        );
+        let config = Config::from_toml(&format!("{head}{toml}")).unwrap();
+        Self { tracker: Tracker::start(config).await.unwrap() }
+    }
+
+    /// Starts one with a data directory of its own, which goes with the returned guard.
+    pub async fn start(toml: &str) -> (Self, TempDir) {
+        let directory = tempfile::tempdir().unwrap();
+        (Self::start_in(directory.path(), toml).await, directory)
+    }
+
+    /// Where HTTP is served.
+    pub fn http(&self) -> SocketAddr {
+        self.tracker.http_address()
+    }
+
+    /// A channel of the tracker.
+    pub fn channel(&self, id: &str) -> std::sync::Arc<cardume::channel::Channel> {
+        self.tracker.channels().find(&id.parse().unwrap()).unwrap()
+    }
+}

@@ -1,0 +1,136 @@
+//! The server peer's links: who may have one, and what travels over it.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step is a failed test")]
+
+use cardume_system_tests::{
+    LinkViewer, PART_DURATION, SignalClient, TestTracker, cut_part, get, media_of, refused_upgrade, tracks,
+    within,
+};
+use cardume_wire::link;
+use tokio_tungstenite::tungstenite::Message;
+
+/// Five parts a second of this size are 1 Mbit/s.
+const PART_LEN: usize = 25_000;
+
+#[tokio::test]
+async fn a_link_needs_the_token_of_its_channel() {
+    let (tracker, _directory) = TestTracker::start("[[channel]]\nid = \"a\"\n[[channel]]\nid = \"b\"").await;
+    let (_viewer, welcome) = SignalClient::join(tracker.http(), "a").await;
+    let of_another = format!("/v1/link/b?token={}", welcome.resume);
+    for path in ["/v1/link/a", "/v1/link/a?token=", "/v1/link/a?token=AAAA", of_another.as_str()] {
+        let (status, body) = refused_upgrade(tracker.http(), path).await;
+        assert_eq!(status, 403, "{path}");
+        assert!(body.contains("token"), "{body}");
+    }
+    let (status, _) = refused_upgrade(tracker.http(), "/v1/link/nowhere?token=AAAA").await;
+    assert_eq!(status, 404);
+}
+
+#[tokio::test]
+async fn what_is_published_arrives_whole_and_in_order() {
+    let (tracker, _directory) = TestTracker::start("").await;
+    let (_signal, welcome) = SignalClient::join(tracker.http(), "live").await;
+    let mut viewer = LinkViewer::connect(tracker.http(), &welcome).await;
+    let mut broadcast = tracker.channel("live").broadcast(tracks()).unwrap();
+    let sender = tokio::spawn(async move {
+        let mut beat = tokio::time::interval(PART_DURATION);
+        for index in 0.. {
+            beat.tick().await;
+            if broadcast.publish(cut_part(index, PART_LEN)).await.is_err() {
+                break;
+            }
+        }
+    });
+    viewer.watch_until("two seconds of media", |viewer| viewer.appended.len() >= 10).await;
+    sender.abort();
+
+    assert_eq!(viewer.attached.len(), 1);
+    assert_eq!(viewer.attached[0].tracks(), tracks());
+    let part_us = u64::try_from(PART_DURATION.as_micros()).unwrap();
+    let first = viewer.appended[0].0 / part_us;
+    for (index, (start_us, bytes)) in (first..).zip(&viewer.appended) {
+        assert_eq!(*start_us, index * part_us);
+        assert_eq!(*bytes, media_of(u32::try_from(index).unwrap(), PART_LEN));
+    }
+}
+
+#[tokio::test]
+async fn a_new_broadcast_is_a_new_epoch_for_those_who_stayed() {
+    let (tracker, _directory) = TestTracker::start("").await;
+    let (_signal, welcome) = SignalClient::join(tracker.http(), "live").await;
+    let mut viewer = LinkViewer::connect(tracker.http(), &welcome).await;
+    let first = tracker.channel("live").broadcast(tracks()).unwrap();
+    viewer.watch_until("the first catalog", |viewer| viewer.attached.len() == 1).await;
+    drop(first);
+    let _second = tracker.channel("live").broadcast(tracks()).unwrap();
+    viewer.watch_until("the second catalog", |viewer| viewer.attached.len() == 2).await;
+    assert!(viewer.attached[1].epoch() > viewer.attached[0].epoch());
+}
+
+#[tokio::test]
+async fn a_second_link_of_a_peer_replaces_the_first() {
+    let (tracker, _directory) = TestTracker::start("").await;
+    let (_signal, welcome) = SignalClient::join(tracker.http(), "live").await;
+    let mut first = LinkViewer::connect(tracker.http(), &welcome).await;
+    let mut second = LinkViewer::connect(tracker.http(), &welcome).await;
+    first.watch_until("the end of the first link", |viewer| viewer.is_closed).await;
+    let _broadcast = tracker.channel("live").broadcast(tracks()).unwrap();
+    second.watch_until("the catalog on the second", |viewer| viewer.attached.len() == 1).await;
+}
+
+#[tokio::test]
+async fn bad_messages_end_only_the_link_they_came_over() {
+    let (tracker, _directory) = TestTracker::start("").await;
+    let (_signal, welcome) = SignalClient::join(tracker.http(), "live").await;
+    let (_other_signal, other_welcome) = SignalClient::join(tracker.http(), "live").await;
+    let mut other = LinkViewer::connect(tracker.http(), &other_welcome).await;
+    for message in [Message::text("hello"), Message::binary(vec![4; link::MESSAGE_LEN_LIMIT + 1])] {
+        let mut viewer = LinkViewer::connect(tracker.http(), &welcome).await;
+        viewer.send_raw(message).await;
+        viewer.watch_until("the end of the link", |viewer| viewer.is_closed).await;
+    }
+    let _broadcast = tracker.channel("live").broadcast(tracks()).unwrap();
+    other.watch_until("the catalog on the other link", |viewer| viewer.attached.len() == 1).await;
+}
+
+#[tokio::test]
+async fn the_egress_budget_holds_when_more_viewers_want_more() {
+    // 1 Mbit/s of media for four viewers who cannot reach each other, over 2.5 Mbit/s.
+    let budget = 2_500_000;
+    let (tracker, _directory) = TestTracker::start("egress_limit = \"2500 kbit/s\"").await;
+    let mut viewers = Vec::new();
+    for _ in 0..4 {
+        let (signal, welcome) = SignalClient::join(tracker.http(), "live").await;
+        let mut viewer = LinkViewer::connect(tracker.http(), &welcome).await;
+        viewers.push(tokio::spawn(async move {
+            // Ends with the broadcast's last part or with the test.
+            viewer.watch_until("the whole broadcast", |viewer| viewer.appended.len() >= 1000).await;
+            drop(signal);
+        }));
+    }
+    let mut broadcast = tracker.channel("live").broadcast(tracks()).unwrap();
+    let mut beat = tokio::time::interval(PART_DURATION);
+    for index in 0..25 {
+        beat.tick().await;
+        broadcast.publish(cut_part(index, PART_LEN)).await.unwrap();
+    }
+    let stats = within("statistics", get(tracker.http(), "/v1/channels/live/stats")).await.json();
+    viewers.iter().for_each(tokio::task::JoinHandle::abort);
+    let max = stats["egress"]["max_bits_per_second"].as_u64().unwrap();
+    let total = stats["egress"]["total_len"].as_u64().unwrap();
+    assert_eq!(stats["budget_bits_per_second"], budget);
+    assert_eq!(stats["n_links"], 4);
+    assert!(max <= budget, "{max} bit/s in the busiest second; the budget is {budget}");
+    // Not because nothing flows: five seconds of at least one copy.
+    assert!(total > 5 * 1_000_000 / 8, "{total} bytes in all");
+}
+
+#[tokio::test]
+async fn a_channel_that_nobody_sends_to_sends_no_media() {
+    let (tracker, _directory) = TestTracker::start("").await;
+    let (_signal, welcome) = SignalClient::join(tracker.http(), "live").await;
+    assert!(!welcome.channel.is_live);
+    let _viewer = LinkViewer::connect(tracker.http(), &welcome).await;
+    let stats = within("statistics", get(tracker.http(), "/v1/channels/live/stats")).await.json();
+    assert_eq!((&stats["sent_len"], &stats["n_parts"]), (&0.into(), &0.into()));
+}

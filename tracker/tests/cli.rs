@@ -1,0 +1,127 @@
+//! The built binary: what it says, and how it ends.
+
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+fn cardume() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cardume"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CARDUME_")) {
+        command.env_remove(name);
+    }
+    command.env_remove("RUST_LOG").stdin(Stdio::null());
+    command
+}
+
+fn serve(data_dir: &Path) -> Command {
+    let mut command = cardume();
+    command.args(["serve", "--http", "127.0.0.1:0", "--rtmp", "127.0.0.1:0", "--data-dir"]).arg(data_dir);
+    command
+}
+
+/// Runs until it prints where it is; gives the process and its first lines.
+fn start(data_dir: &Path) -> (Child, String) {
+    let mut child = serve(data_dir).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.as_mut().unwrap());
+    let mut greeting = String::new();
+    while !greeting.contains("ffmpeg -re") {
+        assert!(lines.read_line(&mut greeting).unwrap() > 0, "it ended early: {greeting}");
+    }
+    (child, greeting)
+}
+
+fn check_refused(output: &Output, expect: &[&str]) {
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "it ran");
+    for text in expect {
+        assert!(error.contains(text), "{text:?} is not in: {error}");
+    }
+}
+
+#[test]
+fn help_shows_how_to_begin() {
+    let output = cardume().args(["serve", "--help"]).output().unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    for text in ["cardume serve --demo", "--egress <RATE>", "30 Mbit/s", "--data-dir <DIR>"] {
+        assert!(help.contains(text), "{text:?} is not in: {help}");
+    }
+}
+
+#[test]
+fn the_printed_configuration_is_accepted() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = cardume().arg("config").output().unwrap();
+    let file = directory.path().join("cardume.toml");
+    std::fs::write(&file, &output.stdout).unwrap();
+    let mut command = serve(&directory.path().join("data"));
+    let mut child = command.arg("--config").arg(&file).stdout(Stdio::piped()).spawn().unwrap();
+    let mut first = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut first).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(first.starts_with("Cardume is on http://127.0.0.1:"), "{first}");
+}
+
+#[test]
+fn bad_settings_are_refused_with_their_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("bad.toml");
+    let with = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        serve(directory.path()).arg("--config").arg(&file).output().unwrap()
+    };
+    check_refused(&with("egres_limit = \"3 Mbit/s\""), &["bad.toml", "line 1", "egres_limit"]);
+    check_refused(&with("[[channel]]\nid = \"a\"\n[[channel]]\nid = \"a\""), &["\"a\" is defined twice"]);
+    check_refused(&with("http = 8080"), &["bad.toml", "line 1"]);
+    let output = serve(directory.path()).args(["--config", "/no/such/file.toml"]).output().unwrap();
+    check_refused(&output, &["/no/such/file.toml"]);
+    let output = serve(directory.path()).args(["--egress", "fast"]).output().unwrap();
+    check_refused(&output, &["--egress", "30 Mbit/s"]);
+    let output = serve(directory.path()).env("CARDUME_EGRESS_LIMIT", "fast").output().unwrap();
+    check_refused(&output, &["CARDUME_EGRESS_LIMIT", "30 Mbit/s"]);
+    let output = serve(directory.path()).arg("--site").arg(directory.path()).output().unwrap();
+    check_refused(&output, &["index.html"]);
+}
+
+#[test]
+fn an_address_in_use_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let mut command = cardume();
+    command.args(["serve", "--http", &address, "--rtmp", "127.0.0.1:0", "--data-dir"]).arg(directory.path());
+    check_refused(&command.output().unwrap(), &[&address, "--http"]);
+}
+
+#[test]
+fn a_data_directory_in_use_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut first, _) = start(directory.path());
+    let second = serve(directory.path()).output().unwrap();
+    first.kill().unwrap();
+    first.wait().unwrap();
+    check_refused(&second, &["in use", "--data-dir"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn it_prints_lines_to_paste_and_ends_at_sigterm_and_keeps_its_key() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = || {
+        let (mut child, greeting) = start(directory.path());
+        let kill = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+        assert!(kill.success());
+        let status = child.wait().unwrap();
+        let mut log = String::new();
+        child.stderr.unwrap().read_to_string(&mut log).unwrap();
+        assert!(status.success(), "{status}: {log}");
+        assert!(log.contains("SIGTERM"), "{log}");
+        let (_, key) = greeting.split_once("stream key ").unwrap();
+        key.lines().next().unwrap().to_owned()
+    };
+    let key = run();
+    assert_eq!(key.len(), 32);
+    assert_eq!(run(), key, "the generated key outlives a restart");
+}
