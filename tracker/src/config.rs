@@ -1,5 +1,11 @@
 //! What the operator says: flags, environment variables and a TOML file, in this order of precedence.
 
+#![allow(
+    clippy::doc_markdown,
+    clippy::doc_link_with_quotes,
+    reason = "the comments on settings are also the help of flags and the text of the template, so they have no markup"
+)]
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -93,8 +93,8 @@ impl Store {
     /// When the store or the system's random numbers fail.
     pub fn stream_key(&self, channel: &ChannelId) -> Result<String, StoreError> {
         let secret = self.secret(&format!("stream-key/{channel}"))?;
-        let (half, _) = secret.split_at(16);
-        Ok(half.iter().map(|byte| format!("{byte:02x}")).collect())
+        // The hexadecimal digits of the first half: 128 random bits.
+        Ok(blake3::Hash::from_bytes(secret).to_hex().chars().take(32).collect())
     }
 
     /// The epoch of a channel's new broadcast: the present second, or one more than the last if that is larger.

@@ -3,7 +3,13 @@
 //!
 //! Waiting is always for an event, with [`PATIENCE`] as the bound after which a test fails.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed step is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "a failed step is a failed test"
+)]
 
 mod broadcast;
 mod http;
@@ -31,10 +37,10 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// # Panics
 /// When it takes longer than [`PATIENCE`].
 pub async fn within<T>(what: &str, event: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(PATIENCE, event).await {
-        Ok(value) => value,
-        Err(_) => panic!("{what} did not happen within {PATIENCE:?}"),
-    }
+    let Ok(value) = tokio::time::timeout(PATIENCE, event).await else {
+        panic!("{what} did not happen within {PATIENCE:?}");
+    };
+    value
 }
 
 /// A tracker in this process, with a data directory that may outlive it.

@@ -205,13 +205,12 @@ impl Actor {
     fn transmit(&mut self, to: PeerId, bytes: Bytes) {
         let Some(link) = self.links.get(&to) else { return };
         let now = self.now();
-        match link.send(bytes) {
-            Some(backlog) => self.session.set_backlog(to, backlog, now),
-            None => {
-                tracing::debug!(channel = %self.end.channel().id(), peer = %to, "link dropped: too slow");
-                self.links.remove(&to);
-                self.session.link_closed(to, now);
-            }
+        if let Some(backlog) = link.send(bytes) {
+            self.session.set_backlog(to, backlog, now);
+        } else {
+            tracing::debug!(channel = %self.end.channel().id(), peer = %to, "link dropped: too slow");
+            self.links.remove(&to);
+            self.session.link_closed(to, now);
         }
     }
 

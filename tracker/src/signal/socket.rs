@@ -267,9 +267,8 @@ fn text_of(received: Option<Result<Message, axum::Error>>) -> Result<Option<Utf8
             Err(Ending::refusal(ErrorCode::Malformed, "messages here are JSON in text frames"))
         }
         Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(None),
-        Some(Ok(Message::Close(_))) | None => Err(Ending::gone()),
         Some(Err(error)) if is_capacity_error(&error) => Err(too_large()),
-        Some(Err(_)) => Err(Ending::gone()),
+        Some(Ok(Message::Close(_)) | Err(_)) | None => Err(Ending::gone()),
     }
 }
 
