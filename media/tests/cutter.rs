@@ -98,7 +98,9 @@ fn a_track_taken_out_of_a_muxed_file_is_a_file_of_its_own() {
         for (index, track) in muxed.inits[0].iter().enumerate() {
             let chunks = muxed.of_track(index);
             let mut body = track.bytes.to_vec();
-            chunks.iter().for_each(|chunk| body.extend_from_slice(&chunk.bytes));
+            for chunk in &chunks {
+                body.extend_from_slice(&chunk.bytes);
+            }
             let again = cut_bodies(&[body], usize::MAX).expect("cut again");
             assert_eq!(again.inits[0].len(), 1);
             assert_eq!(again.inits[0][0], *track);

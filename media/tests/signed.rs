@@ -1,5 +1,7 @@
 //! Catalogs and descriptors: what is signed comes back, and nothing else does.
 
+#![allow(clippy::expect_used, reason = "tests may fail")]
+
 use bytes::Bytes;
 use cardume_media::{
     BlockHash, CATALOG_LEN_LIMIT, CODEC_LEN_LIMIT, Catalog, CatalogError, DESCRIPTOR_LEN_LIMIT, Descriptor,

@@ -124,13 +124,17 @@ impl<'de> Deserialize<'de> for ChannelId {
 
 /// One broadcast of a channel: grows each time a broadcaster starts anew, across restarts of the tracker too.
 /// Seconds since 1970 at its start, or one more than the last epoch if that is larger.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Encode, Decode, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Encode, Decode, Serialize, Deserialize,
+)]
 #[cbor(transparent)]
 #[serde(transparent)]
 pub struct Epoch(#[n(0)] pub u32);
 
 /// Index of a track in its channel's catalog, below 32.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Encode, Decode, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Encode, Decode, Serialize, Deserialize,
+)]
 #[cbor(transparent)]
 #[serde(transparent)]
 pub struct TrackId(#[n(0)] pub u8);

@@ -7,7 +7,8 @@ pub mod link;
 pub mod signal;
 
 pub use ids::{
-    BlockId, BlockNumber, ChannelId, Epoch, InvalidId, PeerId, STRIPE_COUNT, Stripe, TrackId, TrackSet, WallTime,
+    BlockId, BlockNumber, ChannelId, Epoch, InvalidId, PeerId, STRIPE_COUNT, Stripe, TrackId, TrackSet,
+    WallTime,
 };
 
 /// Version of the link and signalling protocols; a peer that says another one is refused.

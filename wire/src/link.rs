@@ -15,6 +15,9 @@ pub const BLOCK_LEN_LIMIT: usize = 16 * 1024;
 pub const BLOCK_HEADER_LEN: usize = 10;
 /// Bytes of any message at most; a catalog with its init segments is the largest.
 pub const MESSAGE_LEN_LIMIT: usize = 64 * 1024;
+/// Bytes of a control message at most. The largest today, 64 blocks requested, has under 1 KiB; the rest is room for
+/// fields of newer versions, which are skipped.
+pub const CONTROL_LEN_LIMIT: usize = 4096;
 /// Blocks named by one [`Control::Request`], [`Control::Cancel`] or [`Control::Missing`] at most.
 pub const REQUEST_LIMIT: usize = 64;
 /// Bytes of a [`TrackBlocks`] bitmap at most: 256 blocks.
@@ -296,6 +299,9 @@ fn decode_block(body: &[u8]) -> Result<Message<'_>, DecodeError> {
 }
 
 fn decode_control(body: &[u8]) -> Result<Control, DecodeError> {
+    if body.len() > CONTROL_LEN_LIMIT {
+        return Err(DecodeError::Control);
+    }
     let mut decoder = minicbor::Decoder::new(body);
     let control: Control = decoder.decode().map_err(|error| {
         if error.is_unknown_variant() { DecodeError::UnknownType } else { DecodeError::Control }
@@ -311,7 +317,8 @@ fn is_within_limits(control: &Control) -> bool {
         Control::Refuse { hints, .. } => hints.len() <= HINT_LIMIT,
         Control::Accept { path, .. } => path.len() <= PATH_LIMIT,
         Control::Have { tracks, .. } => {
-            tracks.len() <= HAVE_TRACK_LIMIT && tracks.iter().all(|blocks| blocks.bits.len() <= HAVE_LEN_LIMIT)
+            tracks.len() <= HAVE_TRACK_LIMIT
+                && tracks.iter().all(|blocks| blocks.bits.len() <= HAVE_LEN_LIMIT)
         }
         Control::Request { blocks } | Control::Cancel { blocks } | Control::Missing { blocks } => {
             blocks.len() <= REQUEST_LIMIT

@@ -1,6 +1,7 @@
 //! Fixtures, and a cutter driven to its end.
 
 #![allow(dead_code, reason = "each test crate uses its share")]
+#![allow(clippy::panic, reason = "tests may fail")]
 
 use std::path::Path;
 
