@@ -2,19 +2,16 @@
 
 use std::{
     env,
-    net::{Ipv4Addr, SocketAddr, TcpStream},
-    thread,
-    time::{Duration, Instant},
+    net::{Ipv4Addr, SocketAddr},
 };
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Args;
 
 use crate::{artefacts, place, say, task, task::Task};
 
-/// A cold start takes well under a second; on a busy machine a few.
-const START_LIMIT: Duration = Duration::from_secs(30);
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// How the tracker begins once it answers.
+const READY: &str = "Cardume is on ";
 
 /// Options of `cargo xtask demo`.
 #[derive(Args)]
@@ -34,27 +31,17 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<()> {
     let tracker = artefacts::build()?;
     let listen = |port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).to_string();
-    let mut running = Task::new(tracker)
+    let serve = Task::new(tracker)
         .args(["serve", "--demo", "--data-dir"])
         .args([place::target().join("demo-data")])
-        .args(["--http", &listen(options.port), "--rtmp", &listen(options.rtmp_port)])
-        .start()?;
-    let began = Instant::now();
-    let site = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
-    while TcpStream::connect(site).is_err() {
-        if !running.is_running() {
-            return running.wait();
+        .args(["--http", &listen(options.port), "--rtmp", &listen(options.rtmp_port)]);
+    let outcome = serve.watch(|line| {
+        println!("{line}");
+        if line.starts_with(READY) {
+            show(options);
         }
-        if began.elapsed() > START_LIMIT {
-            bail!("the tracker does not answer at {site}");
-        }
-        thread::sleep(LOOK_AGAIN);
-    }
-    show(options);
-    match running.wait() {
-        Err(_) if task::is_interrupted() => Ok(()),
-        outcome => outcome,
-    }
+    });
+    outcome.or_else(|error| if task::is_interrupted() { Ok(()) } else { Err(error) })
 }
 
 fn show(options: &Options) {

@@ -129,6 +129,16 @@ impl Task {
         running.wait().map(|()| text)
     }
 
+    /// Runs it to its end, and hands over each line of its standard output as it comes.
+    pub(crate) fn watch(mut self, mut on_line: impl FnMut(&str)) -> Result<()> {
+        self.command.stdout(Stdio::piped());
+        let mut running = self.start()?;
+        if let Some(stdout) = running.child.stdout.take() {
+            BufReader::new(stdout).lines().map_while(io::Result::ok).for_each(|line| on_line(&line));
+        }
+        running.wait()
+    }
+
     /// Whether it runs and says it went well. Silent.
     pub(crate) fn succeeds(mut self) -> bool {
         self.command.stdout(Stdio::null()).stderr(Stdio::null());
@@ -140,6 +150,7 @@ impl Task {
         self.count_and_show(tally, io::stdout)
     }
 
+    /// `screen` opens where the output is shown.
     fn count_and_show<W: Write>(mut self, tally: &mut Tally, screen: fn() -> W) -> Result<()> {
         self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut running = self.start()?;
@@ -197,8 +208,7 @@ impl Running {
         }
     }
 
-    /// Whether it still runs.
-    pub(crate) fn is_running(&mut self) -> bool {
+    fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
 }
@@ -308,6 +318,13 @@ mod tests {
     #[test]
     fn what_a_task_prints_is_read() {
         assert_eq!(Task::new("echo").args(["fish"]).read().unwrap(), "fish\n");
+    }
+
+    #[test]
+    fn lines_are_handed_over() {
+        let mut lines = Vec::new();
+        Task::new("sh").args(["-c", "echo a; echo b"]).watch(|line| lines.push(line.to_owned())).unwrap();
+        assert_eq!(lines, ["a", "b"]);
     }
 
     #[test]
