@@ -61,7 +61,7 @@ pub fn router(http: Http) -> Router {
 
 /// What encoders and HLS players speak to.
 fn media_routes(channels: Channels) -> Router {
-    Router::new().merge(crate::ingest::push::router(channels))
+    Router::new().merge(crate::hls::router(&channels)).merge(crate::ingest::push::router(channels))
 }
 
 /// Players, embeds and lists live on other people's pages; nothing here depends on cookies.

@@ -42,12 +42,12 @@ pub enum PushError {
     /// Another sender is on air.
     #[error("{0}")]
     Busy(BroadcastError),
-    /// The track came too late.
+    /// Another sender is on air, or this one with other tracks.
     #[error(
-        "this track was not there when the broadcast began: send the init segments of all tracks within half a second, \
-         or stop and begin again"
+        "somebody is sending to this channel already; stop that broadcast first (or this track does not belong to the \
+         broadcast on air: send the init segments of all tracks within half a second)"
     )]
-    LateTrack,
+    Contested,
     /// Not a set of tracks that can be carried.
     #[error("{0}")]
     Tracks(BroadcastError),
@@ -72,7 +72,7 @@ impl PushError {
             }
             Self::Silent => StatusCode::REQUEST_TIMEOUT,
             Self::Busy(BroadcastError::ShuttingDown) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Busy(_) | Self::NoInit | Self::LateTrack => StatusCode::CONFLICT,
+            Self::Busy(_) | Self::NoInit | Self::Contested => StatusCode::CONFLICT,
             Self::TooManyBodies(_) | Self::TooManySources(_) => StatusCode::TOO_MANY_REQUESTS,
         }
     }

@@ -8,6 +8,7 @@
 mod error;
 mod intake;
 mod source;
+mod state;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -128,7 +129,7 @@ impl Push {
     async fn take_media(&mut self) -> Result<(), PushError> {
         let Some(start) = self.read_start().await? else { return Ok(()) };
         let mut body = if source::has_init(&start) {
-            self.intake.open_with_init(&self.path, self.from).await?
+            self.intake.open_with_init(&self.path, self.from)?
         } else if source::is_media(&start) {
             self.intake.open_media(&self.path, self.from).await?
         } else {

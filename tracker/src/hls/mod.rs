@@ -1,0 +1,275 @@
+//! LL-HLS of every channel under `/hls/CHANNEL/`, for players that know nothing of Cardume: Safari, VLC, hls.js.
+//!
+//! `index.m3u8` names a playlist for each track, `TRACK.m3u8`. A part is named by its number in the track, so that the
+//! name of the next one is known before it exists, whether or not it begins a segment.
+
+mod playlist;
+mod segments;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use bytes::Bytes;
+use cardume_media::TrackKind;
+use cardume_wire::{ChannelId, Epoch, TrackId};
+use futures_util::stream;
+use serde::Deserialize;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use crate::channel::{Channel, Channels};
+use crate::window::Window;
+use segments::{Presentation, Rendition};
+
+/// How long a broadcast that has ended can still be read: its sender may come back, and then its readers are there.
+const AFTERGLOW: Duration = Duration::from_secs(10);
+/// How long a request waits for a broadcast's first parts: they are on their way.
+const BEGIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// A blocked request is given up after so many target durations (rfc8216bis, section 6.2.5.2).
+const BLOCK_TARGET_DURATIONS: u64 = 3;
+/// How far ahead a playlist may be asked for, in segments (same section).
+const ADVANCE_SEGMENT_LIMIT: u64 = 2;
+/// How long caches may keep media, in seconds: no longer than anybody asks for it. Names are never used again.
+const MEDIA_CACHE_SECONDS: u32 = 60;
+
+type Snapshots = watch::Receiver<Arc<Presentation>>;
+
+/// The routes under `/hls/`. Follows every channel of the table from now on; needs a runtime.
+pub fn router(channels: &Channels) -> Router {
+    let follow = |channel: &Arc<Channel>| {
+        let (sender, snapshots) = watch::channel(Arc::default());
+        tokio::spawn(follow(channel.window(), sender));
+        (channel.id().clone(), snapshots)
+    };
+    let followed: BTreeMap<ChannelId, Snapshots> = channels.iter().map(follow).collect();
+    Router::new()
+        .route("/hls/{channel}/{playlist}", get(playlist))
+        .route("/hls/{channel}/{track}/{epoch}/{file}", get(file))
+        .with_state(Arc::new(followed))
+}
+
+/// Keeps a channel's presentation up to its live window, until the window's writer is gone.
+async fn follow(mut window: watch::Receiver<Arc<Window>>, sender: watch::Sender<Arc<Presentation>>) {
+    loop {
+        let snapshot = Arc::clone(&window.borrow_and_update());
+        sender.send_modify(|presentation| Arc::make_mut(presentation).update(&snapshot));
+        if !snapshot.is_live && snapshot.epoch.is_some() {
+            // Readers hold on for a while, then hear that it is over.
+            tokio::select! {
+                () = sleep(AFTERGLOW) => sender.send_modify(|presentation| Arc::make_mut(presentation).clear()),
+                changed = window.changed() => if changed.is_err() { return } else { continue },
+            }
+        }
+        if window.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Why there is no answer; told in plain words.
+#[derive(Debug, thiserror::Error)]
+enum HlsError {
+    #[error("there is no channel \"{0}\" here")]
+    UnknownChannel(String),
+    #[error("the channel is not live: nobody is sending to it now")]
+    NotLive,
+    #[error("there is no such file: the playlists are index.m3u8 and TRACK.m3u8")]
+    NoSuchFile,
+    #[error("this is not in the live window any more, or was never")]
+    Gone,
+    #[error("_HLS_part needs _HLS_msn")]
+    PartWithoutSegment,
+    #[error("that is too far ahead: the playlist is at segment {0}")]
+    TooFarAhead(u64),
+    #[error("it did not come in time; the sender may have stopped")]
+    TimedOut,
+}
+
+impl IntoResponse for HlsError {
+    fn into_response(self) -> Response {
+        let status = match self {
+            Self::UnknownChannel(_) | Self::NotLive | Self::NoSuchFile | Self::Gone => StatusCode::NOT_FOUND,
+            Self::PartWithoutSegment | Self::TooFarAhead(_) => StatusCode::BAD_REQUEST,
+            Self::TimedOut => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        let headers =
+            [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")];
+        (status, headers, format!("{self}\n")).into_response()
+    }
+}
+
+type Followed = State<Arc<BTreeMap<ChannelId, Snapshots>>>;
+
+fn snapshots(followed: &BTreeMap<ChannelId, Snapshots>, channel: &str) -> Result<Snapshots, HlsError> {
+    let id = channel.parse::<ChannelId>().ok();
+    let found = id.and_then(|id| followed.get(&id)).cloned();
+    found.ok_or_else(|| HlsError::UnknownChannel(channel.to_owned()))
+}
+
+/// The delivery directives of a blocking reload (rfc8216bis, section 6.2.5.2).
+#[derive(Debug, Default, Deserialize)]
+struct Directives {
+    #[serde(rename = "_HLS_msn")]
+    segment: Option<u64>,
+    #[serde(rename = "_HLS_part")]
+    part: Option<usize>,
+}
+
+async fn playlist(
+    State(followed): Followed,
+    Path((channel, name)): Path<(String, String)>,
+    Query(directives): Query<Directives>,
+) -> Result<Response, HlsError> {
+    let mut snapshots = snapshots(&followed, &channel)?;
+    let presentation = begun(&mut snapshots).await?;
+    let name = name.strip_suffix(".m3u8").ok_or(HlsError::NoSuchFile)?;
+    if name == "index" {
+        return Ok(playlist_response(playlist::multivariant(&presentation)));
+    }
+    let track = TrackId(name.parse().map_err(|_| HlsError::NoSuchFile)?);
+    let presentation = reached(&mut snapshots, presentation, track, &directives).await?;
+    let rendition = presentation.rendition(track).ok_or(HlsError::NoSuchFile)?;
+    Ok(playlist_response(playlist::media(&presentation, rendition)))
+}
+
+/// The presentation once it has something to play.
+async fn begun(snapshots: &mut Snapshots) -> Result<Arc<Presentation>, HlsError> {
+    if snapshots.borrow().renditions.is_empty() {
+        return Err(HlsError::NotLive);
+    }
+    let begun = timeout(BEGIN_TIMEOUT, snapshots.wait_for(|presentation| presentation.has_begun())).await;
+    let presentation = begun.map_err(|_| HlsError::TimedOut)?.map_err(|_| HlsError::NotLive)?;
+    Ok(Arc::clone(&presentation))
+}
+
+/// The presentation once the track has what the directives ask for.
+async fn reached(
+    snapshots: &mut Snapshots,
+    presentation: Arc<Presentation>,
+    track: TrackId,
+    directives: &Directives,
+) -> Result<Arc<Presentation>, HlsError> {
+    let Some(segment) = directives.segment else {
+        return if directives.part.is_some() { Err(HlsError::PartWithoutSegment) } else { Ok(presentation) };
+    };
+    let rendition = presentation.rendition(track).ok_or(HlsError::NoSuchFile)?;
+    let newest = rendition.open().number;
+    if segment > newest + ADVANCE_SEGMENT_LIMIT
+        || directives.part.is_some_and(|part| part > advance_limit(rendition))
+    {
+        return Err(HlsError::TooFarAhead(newest));
+    }
+    let epoch = presentation.epoch;
+    let limit = Duration::from_secs(playlist::target_duration(rendition) * BLOCK_TARGET_DURATIONS);
+    let has_it = |now: &Arc<Presentation>| {
+        now.epoch != epoch
+            || now.rendition(track).is_none_or(|rendition| has_reached(rendition, segment, directives.part))
+    };
+    let reached = timeout(limit, snapshots.wait_for(has_it)).await.map_err(|_| HlsError::TimedOut)?;
+    let reached = reached.map(|presentation| Arc::clone(&presentation)).map_err(|_| HlsError::NotLive)?;
+    // Another broadcast may have begun: its own beginning is the answer then.
+    if reached.has_begun() { Ok(reached) } else { begun(snapshots).await }
+}
+
+/// Parts that one segment can be asked to have: those there are, and as many as three target durations hold.
+fn advance_limit(rendition: &Rendition) -> usize {
+    let part_us = rendition.longest_part().as_micros().max(1);
+    let span_us = rendition.longest_segment().as_micros() * u128::from(BLOCK_TARGET_DURATIONS);
+    rendition.open().parts.len() + usize::try_from(span_us / part_us).unwrap_or(usize::MAX)
+}
+
+/// Whether the playlist has this part of a segment, or the whole segment. A part past a segment's end is the first of
+/// the next.
+fn has_reached(rendition: &Rendition, segment: u64, part: Option<usize>) -> bool {
+    let open = rendition.open();
+    match part {
+        None => open.number > segment,
+        Some(part) if open.number == segment => open.parts.len() > part,
+        Some(_) => open.number > segment && !open.parts.is_empty(),
+    }
+}
+
+fn playlist_response(text: String) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "application/vnd.apple.mpegurl"),
+        // A playlist is another one with each part.
+        (header::CACHE_CONTROL, "no-cache"),
+    ];
+    (headers, text).into_response()
+}
+
+async fn file(
+    State(followed): Followed,
+    Path((channel, track, epoch, name)): Path<(String, u8, u32, String)>,
+) -> Result<Response, HlsError> {
+    let mut snapshots = snapshots(&followed, &channel)?;
+    let presentation = Arc::clone(&snapshots.borrow());
+    if presentation.epoch != Some(Epoch(epoch)) {
+        return Err(HlsError::Gone);
+    }
+    let rendition = presentation.rendition(TrackId(track)).ok_or(HlsError::NoSuchFile)?;
+    let kind = rendition.track.kind;
+    if name == "init.mp4" {
+        return Ok(media_response(kind, vec![rendition.track.init.clone()]));
+    }
+    let number = |prefix: &str| name.strip_prefix(prefix)?.strip_suffix(".m4s")?.parse::<u64>().ok();
+    if let Some(number) = number("segment-") {
+        let segment = rendition.segment(number).ok_or(HlsError::Gone)?;
+        return Ok(media_response(kind, segment.chunks()));
+    }
+    let sequence =
+        number("part-").and_then(|number| u32::try_from(number).ok()).ok_or(HlsError::NoSuchFile)?;
+    let part = part(&mut snapshots, &presentation, TrackId(track), sequence).await?;
+    Ok(media_response(kind, vec![part]))
+}
+
+/// A part that is there, or the next one as soon as it is.
+async fn part(
+    snapshots: &mut Snapshots,
+    presentation: &Presentation,
+    track: TrackId,
+    sequence: u32,
+) -> Result<Bytes, HlsError> {
+    let find = |now: &Presentation| {
+        let part = now.rendition(track)?.part(sequence)?;
+        Some(part.cut.bytes.clone())
+    };
+    let rendition = presentation.rendition(track).ok_or(HlsError::NoSuchFile)?;
+    if sequence > rendition.next_sequence() {
+        return Err(HlsError::Gone);
+    }
+    if let Some(part) = find(presentation) {
+        return Ok(part);
+    }
+    if sequence < rendition.next_sequence() {
+        return Err(HlsError::Gone);
+    }
+    let limit = Duration::from_secs(playlist::target_duration(rendition) * BLOCK_TARGET_DURATIONS);
+    let has_come = |now: &Arc<Presentation>| now.epoch != presentation.epoch || find(now).is_some();
+    let now = timeout(limit, snapshots.wait_for(has_come)).await.map_err(|_| HlsError::TimedOut)?;
+    let now = now.map_err(|_| HlsError::NotLive)?;
+    if now.epoch == presentation.epoch { find(&now).ok_or(HlsError::Gone) } else { Err(HlsError::Gone) }
+}
+
+fn media_response(kind: TrackKind, chunks: Vec<Bytes>) -> Response {
+    let content_type = match kind {
+        TrackKind::Video => "video/mp4",
+        TrackKind::Audio => "audio/mp4",
+    };
+    let len: usize = chunks.iter().map(Bytes::len).sum();
+    let headers = [
+        (header::CONTENT_TYPE, content_type.to_owned()),
+        (header::CONTENT_LENGTH, len.to_string()),
+        (header::CACHE_CONTROL, format!("public, max-age={MEDIA_CACHE_SECONDS}, immutable")),
+    ];
+    // The parts are shared with the window: nothing is copied.
+    let body = Body::from_stream(stream::iter(chunks.into_iter().map(Ok::<_, std::convert::Infallible>)));
+    (headers, body).into_response()
+}
