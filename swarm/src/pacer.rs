@@ -57,6 +57,8 @@ pub(crate) struct Job {
     /// Bytes of the message, without [`FRAME_LEN`].
     pub(crate) len: usize,
     pub(crate) queued_at: Instant,
+    /// Begin of its part on the media timeline: start-up media goes in this order, whichever stripe it is of.
+    pub(crate) media_us: u64,
 }
 
 /// What becomes of the next message.
@@ -74,12 +76,14 @@ pub(crate) struct Pacer {
     bucket: Option<Bucket>,
     queues: [VecDeque<Job>; 3],
     repair_credit: i64,
+    /// When the message whose turn it is may pass.
+    next_at: Option<Instant>,
 }
 
 impl Pacer {
     pub(crate) fn new(limit: Option<BitsPerSec>, burst: usize, now: Instant) -> Self {
         let bucket = limit.map(|limit| Bucket::new(limit, burst + FRAME_LEN, now));
-        Self { bucket, queues: Default::default(), repair_credit: REPAIR_CREDIT_LIMIT }
+        Self { bucket, queues: Default::default(), repair_credit: REPAIR_CREDIT_LIMIT, next_at: None }
     }
 
     /// Another limit from now on; what waits goes on waiting.
@@ -95,11 +99,15 @@ impl Pacer {
     /// Lines a message up; false when its class is full.
     pub(crate) fn push(&mut self, job: Job) -> bool {
         let queue = &mut self.queues[job.class as usize];
-        let has_room = queue.len() < QUEUE_LIMIT;
-        if has_room {
-            queue.push_back(job);
+        if queue.len() >= QUEUE_LIMIT {
+            return false;
         }
-        has_room
+        let place = match job.class {
+            Class::Startup => queue.partition_point(|waiting| waiting.media_us <= job.media_us),
+            Class::Repair | Class::Push => queue.len(),
+        };
+        queue.insert(place, job);
+        true
     }
 
     /// Control went: it never waits, but what waits has to make up for it.
@@ -112,6 +120,7 @@ impl Pacer {
     /// The next message that goes or is given up; `None` when all others have to wait.
     /// `may_start` says whether a peer bears more start-up media now.
     pub(crate) fn pop(&mut self, now: Instant, may_start: impl Fn(PeerId) -> bool) -> Option<Turn> {
+        self.next_at = None;
         for queue in &mut self.queues {
             if queue.front().is_some_and(|job| now.since(job.queued_at) > job.class.patience()) {
                 return queue.pop_front().map(Turn::Drop);
@@ -121,6 +130,7 @@ impl Pacer {
         let len = self.queues[class].front()?.len + FRAME_LEN;
         if let Some(bucket) = &mut self.bucket {
             if !bucket.allows(len, now) {
+                self.next_at = bucket.allows_at(len);
                 return None;
             }
             bucket.take(len, now);
@@ -130,13 +140,9 @@ impl Pacer {
         Some(Turn::Send(job))
     }
 
-    /// When the next message may go or is given up; `None` when nothing waits for time alone.
+    /// When the next message may go, as the last [`Pacer::pop`] found; `None` when nothing waits for time alone.
     pub(crate) fn next_at(&self) -> Option<Instant> {
-        let bucket = self.bucket.as_ref()?;
-        let heads = || self.queues.iter().filter_map(VecDeque::front);
-        let passes = heads().filter_map(|job| bucket.allows_at(job.len + FRAME_LEN)).min();
-        let ends = heads().map(|job| job.queued_at + job.class.patience() + Duration::from_micros(1)).min();
-        [passes, ends].into_iter().flatten().min()
+        self.next_at
     }
 
     /// Drops what waits for this peer and passes the test.

@@ -21,9 +21,9 @@ const SLOTS_UNLIMITED: usize = u16::MAX as usize;
 /// Between two looks at the uplink.
 const TEND_INTERVAL: Duration = Duration::from_millis(250);
 /// Between two words on our place, if it changed.
-const STATUS_INTERVAL: Duration = Duration::from_millis(500);
+const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 /// Ages that differ by less are the same.
-const AGE_STEP: u16 = 40;
+const AGE_STEP: u16 = 100;
 /// A child that has more waiting than this many seconds of a stripe is one too many, as tenths: 0.6 s.
 const BACKLOG_TENTHS: u64 = 6;
 /// Never too many before this much waits.
@@ -155,6 +155,7 @@ impl Peer {
         }
         let status = self.status();
         if self.told.as_ref().is_some_and(|told| !is_news(told, &status)) {
+            self.due.status_at = now + STATUS_INTERVAL / 4;
             return;
         }
         self.due.status_at = now + STATUS_INTERVAL;
@@ -167,7 +168,15 @@ impl Peer {
         self.told = Some(status);
     }
 
-    pub(super) fn status(&self) -> Control {
+    /// Tells a new neighbour.
+    pub(super) fn send_status(&mut self, to: PeerId, now: Instant) {
+        if self.config.role == Role::Viewer && !to.is_server() {
+            let status = self.status();
+            self.send_control(to, status, now);
+        }
+    }
+
+    fn status(&self) -> Control {
         let [slots, free] = [self.n_slots(), self.n_free()].map(|n| u16::try_from(n).unwrap_or(u16::MAX));
         Control::Status { slots, free, ages: self.stripes.ages() }
     }

@@ -83,7 +83,7 @@ impl Peer {
         }
         if is_first {
             self.send_ping(from, now);
-            self.told = None;
+            self.send_status(from, now);
             self.choose_providers_soon(now);
         }
     }

@@ -86,6 +86,8 @@ pub struct Peer {
     redirected_at: Option<Instant>,
     /// What neighbours were last told of our place.
     told: Option<Control>,
+    /// Where the timeline of this broadcast begins for us, and since when.
+    timeline: Option<(u64, Instant)>,
     /// Consecutive looks at the uplink that found it congested.
     n_congested: u32,
     due: Due,
@@ -120,6 +122,7 @@ impl Peer {
             unverifiable: BTreeMap::new(),
             redirected_at: None,
             told: None,
+            timeline: None,
             n_congested: 0,
             due,
             next_send_at: None,
@@ -265,6 +268,7 @@ impl Peer {
         for (_, neighbour) in self.neighbours.iter_mut() {
             neighbour.reset(n_tracks);
         }
+        self.timeline = None;
         self.fresh.clear();
         self.asked_descriptors.clear();
         self.unverifiable.clear();

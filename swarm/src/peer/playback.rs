@@ -12,6 +12,10 @@ use crate::{Instant, Output, PartFacts, Role};
 const SKIP_GRACE: Duration = Duration::from_millis(250);
 /// Media kept behind what should be on screen: joiners start a group of pictures earlier, and repair comes late.
 const KEEP: Duration = Duration::from_secs(6);
+/// A part this late is not waited for at all: we were away, or cut off.
+const LOST_AFTER: Duration = Duration::from_secs(3);
+/// Tracks begin with the leading one, or this much later with what there is.
+const FOLLOW_LIMIT: Duration = Duration::from_millis(600);
 /// Between two clean-ups.
 const EVICT_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -85,33 +89,43 @@ impl Peer {
         self.outputs.extend(gone);
     }
 
-    /// Where the timeline begins: where it began for the first track that was delivered, or where it would now.
+    /// Where the timeline begins: where it began, or where it would now.
     fn timeline_start(&self, now: Instant) -> Option<u64> {
-        let begun = self.window.tracks().iter().filter_map(|track| {
-            let next = track.next?;
-            track.part(next.checked_sub(1)?).map(|part| part.start_us)
-        });
-        match begun.min() {
-            Some(start) => Some(start),
+        match self.timeline {
+            Some((start, _)) => Some(start),
             None => self.join_start(self.goal_us(now)?),
         }
     }
 
-    /// Decides with which part each track begins, as soon as that part is whole.
+    /// Decides with which part each track begins, as soon as that part is whole: the leading track first, the others
+    /// where it began.
     fn begin(&mut self, now: Instant) {
         if self.window.tracks().iter().all(|track| track.next.is_some()) {
             return;
         }
         let Some(start_us) = self.timeline_start(now) else { return };
-        for track in self.window.tracks_mut() {
-            if track.next.is_some() {
-                continue;
+        let leading = self.window.tracks().iter().position(|track| track.facts.is_video).unwrap_or(0);
+        if self.timeline.is_none() {
+            self.begin_track(leading, start_us, now);
+            if self.window.tracks().get(leading).is_none_or(|track| track.next.is_none()) {
+                return;
             }
-            let sequence = track.start_sequence(start_us);
-            let is_ready = track.part(sequence).copied().is_some_and(|part| track.is_whole(&part));
-            if is_ready {
-                track.next = Some(sequence);
-            }
+            self.timeline = Some((start_us, now));
+        }
+        for index in 0..self.window.tracks().len() {
+            self.begin_track(index, start_us, now);
+        }
+    }
+
+    fn begin_track(&mut self, index: usize, start_us: u64, now: Instant) {
+        let waited = self.timeline.is_some_and(|(_, since)| now.since(since) > FOLLOW_LIMIT);
+        let Some(track) = self.window.tracks_mut().get_mut(index).filter(|track| track.next.is_none()) else {
+            return;
+        };
+        let Some(part) = track.part(track.start_sequence(start_us)).copied() else { return };
+        let is_there = part.start_us <= start_us && start_us < part.end_us;
+        if track.is_whole(&part) && (is_there || waited) {
+            track.next = Some(part.id.sequence);
         }
     }
 
@@ -120,7 +134,7 @@ impl Peer {
         for index in 0..self.window.tracks().len() {
             let track = &self.window.tracks()[index];
             let Some((next, to)) = track.next.zip(self.way_on(track, now)) else { continue };
-            self.counts.n_skipped_parts += u64::from(to - next);
+            self.counts.n_skipped_parts += u64::from(to.saturating_sub(next));
             self.window.tracks_mut()[index].next = Some(to);
         }
         self.deliver(now);
@@ -131,18 +145,33 @@ impl Peer {
         let next = track.next?;
         // An undescribed part begins where the one before it ends, or not after the first that is known.
         let begins = track.part(next).or_else(|| track.parts_from(next).next())?;
-        let is_late = self.plays_at(begins, now).is_some_and(|at| at <= now) && self.is_overdue(begins, now);
-        let way_on =
-            track.parts_from(next.saturating_add(1)).find(|part| part.is_independent && track.is_whole(part));
-        way_on.filter(|_| is_late).map(|part| part.id.sequence)
+        let late = now.since(self.plays_at(begins, now)?);
+        let later = || track.parts_from(next.saturating_add(1)).filter(|part| part.is_independent);
+        if late > LOST_AFTER || self.is_lost(begins, now) {
+            let goal = self.goal_us(now)?;
+            let rejoin = later().filter(|part| part.start_us <= goal).last().or_else(|| later().next());
+            return rejoin.map(|part| part.id.sequence);
+        }
+        if !self.is_overdue(begins, now) {
+            return None;
+        }
+        let position = self.playhead.position(now).unwrap_or(0);
+        let whole = || later().filter(|part| track.is_whole(part));
+        let way_on = whole().filter(|part| part.start_us <= position).last().or_else(|| whole().next());
+        way_on.map(|part| part.id.sequence)
     }
 
+    /// Whether the playhead waits for the part, or has passed it.
     fn is_overdue(&self, part: &PartFacts, now: Instant) -> bool {
-        let stalled = self.playhead.stalled_for(now);
-        let is_behind = self.playhead.position(now).is_some_and(|position| position > part.end_us);
-        stalled.is_some_and(|stalled| stalled > SKIP_GRACE)
-            || is_behind
-            || self.playhead.position(now).is_none()
+        let Some(position) = self.playhead.position(now) else { return false };
+        let is_waiting = self.playhead.stalled_for(now).is_some_and(|stalled| stalled > SKIP_GRACE);
+        let is_next = part.start_us <= position.saturating_add(micros(SKIP_GRACE));
+        position > part.end_us || (is_waiting && is_next)
+    }
+
+    /// Whether the part is so old that nobody keeps it.
+    fn is_lost(&self, part: &PartFacts, now: Instant) -> bool {
+        self.goal_us(now).is_some_and(|goal| part.end_us.saturating_add(micros(LOST_AFTER)) < goal)
     }
 }
 

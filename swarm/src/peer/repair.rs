@@ -15,6 +15,8 @@ use crate::{Instant, PartFacts};
 const PUSH_MARGIN: Duration = Duration::from_millis(350);
 /// The same while nobody pushes its stripe, or while nothing plays yet and providers are catching us up.
 const ORPHAN_MARGIN: Duration = Duration::from_millis(80);
+/// After a refusal it is asked for again, elsewhere, after this long.
+const RETRY_MARGIN: Duration = Duration::from_millis(60);
 /// Time before its playout at which a block is pulled whatever else: three tries.
 const URGENT: Duration = Duration::from_millis(800);
 /// Time before its playout from which on the server is asked.
@@ -84,7 +86,7 @@ impl Peer {
             if let Block::Asked { of, since, n_tries, .. } = track.block(block.number)
                 && of == from
             {
-                track.set(block.number, Block::Missing { since, n_tries });
+                track.set(block.number, Block::Missing { since: now, n_tries });
                 self.forget_request(Block::Asked { of, expires_at: now, since, n_tries });
             }
         }
@@ -161,9 +163,12 @@ impl Peer {
                     };
                     let is_orphan = in_need[BlockNumber(number).stripe().index()];
                     let margin = if is_orphan { ORPHAN_MARGIN } else { PUSH_MARGIN };
-                    let is_late = now.since(since) > margin || n_tries > 0;
-                    let is_urgent =
-                        track.next.is_some() && plays_in < URGENT && now.since(since) > ORPHAN_MARGIN;
+                    let margin = if n_tries > 0 { RETRY_MARGIN } else { margin };
+                    let is_late = now.since(since) > margin;
+                    let is_urgent = track.next.is_some()
+                        && n_tries == 0
+                        && plays_in < URGENT
+                        && now.since(since) > ORPHAN_MARGIN;
                     if is_late || is_urgent {
                         let block = BlockId {
                             epoch: part.id.epoch,

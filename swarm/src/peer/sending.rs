@@ -30,31 +30,33 @@ impl Peer {
 
     pub(super) fn queue_catalog(&mut self, to: PeerId, now: Instant) {
         let len = self.window.catalog_len();
-        self.queue(Job { to, cargo: Cargo::Catalog, class: Class::Push, len, queued_at: now });
+        self.queue(Job { to, cargo: Cargo::Catalog, class: Class::Push, len, queued_at: now, media_us: 0 });
     }
 
     /// Lines up a descriptor that the neighbour does not have yet.
     pub(super) fn queue_descriptor(&mut self, to: PeerId, id: PartId, class: Class, now: Instant) {
         let Some(index) = self.window.index(id.track) else { return };
-        let Some(len) = self.window.part(id).map(|part| part.descriptor_len) else { return };
+        let Some(part) = self.window.part(id) else { return };
+        let (len, media_us) = (part.descriptor_len, part.start_us);
         let Some(neighbour) = self.neighbours.get_mut(to) else { return };
         if neighbour.described[index].contains(id.sequence) && class != Class::Repair {
             return;
         }
         neighbour.described[index].insert(id.sequence);
-        self.queue(Job { to, cargo: Cargo::Descriptor(id), class, len, queued_at: now });
+        self.queue(Job { to, cargo: Cargo::Descriptor(id), class, len, queued_at: now, media_us });
     }
 
     /// Lines up a block that the neighbour does not have yet, or asks for.
     pub(super) fn queue_block(&mut self, to: PeerId, block: BlockId, class: Class, now: Instant) {
         let Some(index) = self.window.index(block.track) else { return };
-        let Some(len) = self.window.part_of(block).map(|part| part.message_len(block.number)) else { return };
+        let Some(part) = self.window.part_of(block) else { return };
+        let (len, media_us) = (part.message_len(block.number), part.start_us);
         let Some(neighbour) = self.neighbours.get_mut(to) else { return };
         if class != Class::Repair && neighbour.has[index].contains(block.number.0) {
             return;
         }
         neighbour.has[index].insert(block.number.0);
-        self.queue(Job { to, cargo: Cargo::Block(block), class, len, queued_at: now });
+        self.queue(Job { to, cargo: Cargo::Block(block), class, len, queued_at: now, media_us });
     }
 
     /// Sends what may go now.
