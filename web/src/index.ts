@@ -2,4 +2,4 @@
 
 export { CardumePlayer, defineCardumePlayer, type ElementState } from './element/cardume-player';
 export { type Attachment, type AttachOptions, attach } from './engine/attach';
-export type { Channel, EngineState, Neighbour, PlayerEvent, Stats } from './engine/types';
+export type { Channel, ErrorCode, Neighbour, PlayerEvent, PlayerState, Stats } from './engine/types';

@@ -52,6 +52,7 @@ export class CardumePlayer extends CustomVideoElement {
   #attachment: Attachment | undefined;
   #session: AbortController | undefined;
   #isUpdateDue = false;
+  #isPlayAsked = false;
   #state: ElementState = 'idle';
   #stats: Stats | undefined;
   #channelInfo: Channel | undefined;
@@ -88,6 +89,12 @@ export class CardumePlayer extends CustomVideoElement {
     else if (OWN_ATTRIBUTES.includes(name)) this.load();
   }
 
+  /** Begins to watch, where `autoplay` does not; from then on it is `<video>`'s own. */
+  override async play(): Promise<void> {
+    if (this.#attachment) return this.nativeEl.play();
+    this.#rejoin();
+  }
+
   /** Leaves the channel and joins it anew. */
   override load(): void {
     this.#tearDown();
@@ -105,6 +112,7 @@ export class CardumePlayer extends CustomVideoElement {
     });
   }
 
+  /** Without `autoplay` nothing is fetched, and nothing passed on, before somebody wants to watch. */
   #setUp(): void {
     const channel = this.getAttribute('channel');
     const video = this.nativeEl;
@@ -113,31 +121,45 @@ export class CardumePlayer extends CustomVideoElement {
     this.#session = session;
     this.#overlay ??= new Overlay(this.shadowRoot);
     this.#listen(video, this.#overlay, session.signal);
+    if (this.hasAttribute('autoplay') || this.#isPlayAsked) this.#join(video, channel, session.signal);
+    else this.#overlay.play.hidden = false;
+  }
+
+  #join(video: HTMLVideoElement, channel: string, signal: AbortSignal): void {
     this.#setState('connecting');
     this.#attachment = attach(video, {
       tracker: this.getAttribute('tracker') ?? defaultTracker ?? location.origin,
       channel,
       uploadLimit: this.#uploadLimit(),
       onEvent: (event) => this.#handleEngineEvent(event),
-      signal: session.signal,
+      signal,
     });
     const timer = setInterval(() => this.#publishStats(), STATS_INTERVAL_MS);
-    session.signal.addEventListener('abort', () => clearInterval(timer));
+    signal.addEventListener('abort', () => clearInterval(timer));
   }
 
   #listen(video: HTMLVideoElement, overlay: Overlay, signal: AbortSignal): void {
-    video.addEventListener('canplay', () => void this.#startPlayback(video, overlay), { signal });
-    video.addEventListener(
-      'volumechange',
-      () => {
-        if (!video.muted) overlay.unmute.hidden = true;
-      },
-      { signal },
-    );
+    const hideUnmute = (): void => {
+      if (!video.muted) overlay.unmute.hidden = true;
+    };
+    video.addEventListener('volumechange', hideUnmute, { signal });
     video.addEventListener('play', () => (overlay.play.hidden = true), { signal });
-    overlay.retry.addEventListener('click', () => this.load(), { signal });
-    overlay.play.addEventListener('click', () => void video.play().catch(() => undefined), { signal });
     overlay.unmute.addEventListener('click', () => (video.muted = false), { signal });
+    overlay.retry.addEventListener('click', () => this.#rejoin(), { signal });
+    overlay.play.addEventListener('click', () => this.#playByClick(video, overlay), { signal });
+  }
+
+  #rejoin(): void {
+    this.load();
+    this.#isPlayAsked = true;
+  }
+
+  /** After the viewer's own click the browser allows sound. */
+  #playByClick(video: HTMLVideoElement, overlay: Overlay): void {
+    overlay.play.hidden = true;
+    video.muted = this.hasAttribute('muted');
+    if (!this.#attachment) this.#rejoin();
+    else void video.play().catch(() => (overlay.play.hidden = false));
   }
 
   #tearDown(): void {
@@ -146,25 +168,12 @@ export class CardumePlayer extends CustomVideoElement {
     this.#attachment = undefined;
     this.#stats = undefined;
     this.#channelInfo = undefined;
+    this.#isPlayAsked = false;
     if (this.#overlay) {
       this.#overlay.play.hidden = true;
       this.#overlay.unmute.hidden = true;
     }
     this.#setState('idle');
-  }
-
-  /** Starts with sound where the browser lets us, else without, else on the viewer's click. */
-  async #startPlayback(video: HTMLVideoElement, overlay: Overlay): Promise<void> {
-    if (!this.hasAttribute('autoplay') || !video.paused || !isFirstPlay(video)) return;
-    if (await canStart(video)) return;
-    if (!video.muted) {
-      video.muted = true;
-      overlay.unmute.hidden = false;
-      if (await canStart(video)) return;
-      video.muted = false;
-      overlay.unmute.hidden = true;
-    }
-    overlay.play.hidden = false;
   }
 
   #handleEngineEvent(event: PlayerEvent): void {
@@ -176,6 +185,7 @@ export class CardumePlayer extends CustomVideoElement {
     } else {
       const { code, message, fatal } = event;
       if (fatal) this.#setState('failed', message);
+      else this.#overlay?.ask(code);
       this.dispatchEvent(new CustomEvent('cardumeerror', { detail: { code, message, fatal } }));
     }
   }
@@ -198,21 +208,6 @@ export class CardumePlayer extends CustomVideoElement {
     const text = this.getAttribute('upload-limit');
     const limit = text ? Number(text) : Number.NaN;
     return Number.isFinite(limit) && limit >= 0 ? limit : undefined;
-  }
-}
-
-/** A pause by the viewer is theirs to end: only a video that never ran is started by us. */
-function isFirstPlay(video: HTMLVideoElement): boolean {
-  return video.played.length === 0;
-}
-
-async function canStart(video: HTMLVideoElement): Promise<boolean> {
-  try {
-    await video.play();
-    return true;
-  } catch (error) {
-    // Anything but the autoplay policy (an interrupted load, say) is no reason to ask the viewer.
-    return !(error instanceof DOMException && error.name === 'NotAllowedError');
   }
 }
 

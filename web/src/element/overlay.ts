@@ -1,9 +1,9 @@
-import type { EngineState } from '../engine/types';
+import type { ErrorCode, PlayerState } from '../engine/types';
 
 /** The engine's states, and those in which there is no engine. */
 export type ElementState =
-  | EngineState
-  /** No channel is named, or the element is not in a document. */
+  | PlayerState
+  /** Not begun: no channel is named, the element is in no document, or it waits for `play()`. */
   | 'idle'
   /** A fatal error; the viewer may try again. */
   | 'failed';
@@ -61,6 +61,14 @@ export class Overlay {
     this.#message.textContent = content?.message ?? '';
     this.#hint.textContent = content?.hint ?? '';
     this.retry.hidden = state !== 'failed';
+  }
+
+  /** Offers the viewer the click that the browser wants; other codes are no question. */
+  ask(code: ErrorCode): void {
+    if (code === 'autoplay_muted') this.unmute.hidden = false;
+    if (code !== 'autoplay_blocked') return;
+    this.unmute.hidden = true;
+    this.play.hidden = false;
   }
 }
 

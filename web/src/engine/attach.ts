@@ -76,16 +76,12 @@ class EngineAttachment implements Attachment {
     try {
       const engine = await loadEngine();
       if (this.#isDestroyed) return;
-      this.#player = new engine.Player(this.video, this.#engineOptions(), (event) => this.#report(event));
+      const { tracker, channel } = this.options;
+      const options = { tracker, channel, uploadLimit: this.#uploadLimit };
+      this.#player = new engine.Player(this.video, options, (event) => this.#report(event));
     } catch (error) {
-      this.#report({ type: 'error', code: 'engine', message: reasonOf(error), fatal: true });
+      this.#report({ type: 'error', code: 'internal', message: reasonOf(error), fatal: true });
     }
-  }
-
-  #engineOptions(): { tracker: string; channel: string; uploadLimit?: number } {
-    const { tracker, channel } = this.options;
-    const limit = this.#uploadLimit;
-    return { tracker, channel, ...(limit === undefined ? {} : { uploadLimit: limit }) };
   }
 
   #report(event: PlayerEvent): void {

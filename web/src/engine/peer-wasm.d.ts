@@ -3,21 +3,12 @@
  * without a WebAssembly build; the browser tests run against the generated one.
  */
 declare module 'cardume-peer-wasm' {
-  import type { PlayerEvent, Stats } from './types';
+  import type { PlayerEvent, PlayerOptions, Stats } from './types';
 
   export class Player {
-    constructor(
-      video: HTMLVideoElement,
-      options: {
-        /** Origin of the tracker, `http(s)://host[:port]`. */
-        tracker: string;
-        channel: string;
-        /** Bits per second; 0 sends nothing; absent: as measured. */
-        uploadLimit?: number;
-      },
-      onEvent: (event: PlayerEvent) => void,
-    );
-    stats(): Stats;
+    constructor(video: HTMLVideoElement, options: PlayerOptions, onEvent: (event: PlayerEvent) => void);
+    /** `undefined` after {@link Player.destroy}. */
+    stats(): Stats | undefined;
     setUploadLimit(bitsPerSecond: number | undefined): void;
     destroy(): void;
     free(): void;
