@@ -145,6 +145,11 @@ impl Pacer {
         self.next_at
     }
 
+    /// Whether start-up media waits for this peer.
+    pub(crate) fn is_starting(&self, peer: PeerId) -> bool {
+        self.queues[Class::Startup as usize].iter().any(|job| job.to == peer && job.media_us > 0)
+    }
+
     /// Drops what waits for this peer and passes the test.
     pub(crate) fn retain(&mut self, keep: impl Fn(&Job) -> bool) {
         for queue in &mut self.queues {

@@ -10,6 +10,8 @@ use crate::{Instant, Phase, PlayerState};
 const START_AHEAD: u64 = 400_000;
 /// Media that must be ahead to start when all of it is younger than the target latency.
 const YOUNG_AHEAD: u64 = 800_000;
+/// Media is young when it is this much younger than the target latency.
+const YOUNG_SLACK: u64 = 500_000;
 /// How long to wait after the first media for that at the target latency.
 const START_PATIENCE: Duration = Duration::from_millis(600);
 /// Less than this ahead counts as nothing: decoders keep a frame or two.
@@ -221,7 +223,7 @@ impl Playhead {
         let goal = self.goal(wall_us).unwrap_or(first);
         let waited = self.first_media_at.is_some_and(|at| now.since(at) > START_PATIENCE);
         let (start, needed) = if goal < first {
-            (first, YOUNG_AHEAD)
+            (first, if first - goal > YOUNG_SLACK { YOUNG_AHEAD } else { START_AHEAD })
         } else if goal + START_AHEAD <= end {
             (goal, START_AHEAD)
         } else if waited {

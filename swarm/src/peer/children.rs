@@ -258,7 +258,7 @@ impl Peer {
 
     /// A viewer that is refused learns at least what there is, so that it can pull it.
     fn describe_window(&mut self, to: PeerId, stripe: Stripe, now: Instant) {
-        let Some(start_us) = self.catch_up_start(to, now) else { return };
+        let Some(start_us) = self.catch_up_start(now) else { return };
         let tracks = self.window.tracks().iter();
         let parts = tracks.flat_map(|track| track.parts_from(track.start_sequence(start_us)));
         let ids: Vec<PartId> =
@@ -270,7 +270,7 @@ impl Peer {
 
     /// Sends a new child what the window has of the stripe and it has not.
     fn catch_up(&mut self, to: PeerId, stripe: Stripe, now: Instant) {
-        let Some(start_us) = self.catch_up_start(to, now) else { return };
+        let Some(start_us) = self.catch_up_start(now) else { return };
         let tracks = self.window.tracks().iter();
         let mut parts: Vec<PartFacts> =
             tracks.flat_map(|track| track.parts_from(track.start_sequence(start_us))).copied().collect();
@@ -289,12 +289,9 @@ impl Peer {
         }
     }
 
-    /// Where a new child's window begins: for a joiner the group of pictures that should be on screen now, for
-    /// others what is still of use.
-    fn catch_up_start(&self, to: PeerId, now: Instant) -> Option<u64> {
-        let goal = self.goal_us(now)?;
-        let has_nothing = self.neighbours.get(to)?.has.iter().all(|has| has.end() == 0);
-        Some(if has_nothing { self.join_start(goal)? } else { goal })
+    /// Where a new child's window begins: the group of pictures that should be on screen now.
+    fn catch_up_start(&self, now: Instant) -> Option<u64> {
+        self.join_start(self.goal_us(now)?)
     }
 
     /// The (peer, stripe) whose link has the most waiting, if it is too much.

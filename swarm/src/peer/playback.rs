@@ -14,6 +14,9 @@ const SKIP_GRACE: Duration = Duration::from_millis(250);
 const KEEP: Duration = Duration::from_secs(6);
 /// A part this late is not waited for at all: we were away, or cut off.
 const LOST_AFTER: Duration = Duration::from_secs(3);
+/// A group of pictures that begins this much after what should be on screen will do, microseconds: a whole group less
+/// to fetch, and the rate mends the difference.
+const JOIN_SLACK: u64 = 400_000;
 /// Tracks begin with the leading one, or this much later with what there is.
 const FOLLOW_LIMIT: Duration = Duration::from_millis(600);
 /// Between two clean-ups.
@@ -53,7 +56,7 @@ impl Peer {
         let tracks = self.window.tracks();
         let leading = tracks.iter().find(|track| track.facts.is_video).or_else(|| tracks.first())?;
         let starts = || leading.parts().filter(|part| part.is_independent).map(|part| part.start_us);
-        starts().rfind(|start| *start <= goal_us).or_else(|| starts().next())
+        starts().rfind(|start| *start <= goal_us.saturating_add(JOIN_SLACK)).or_else(|| starts().next())
     }
 
     /// The part that a joiner's track begins with.

@@ -7,13 +7,15 @@ use cardume_wire::link::{Control, REQUEST_LIMIT};
 use cardume_wire::{BlockId, BlockNumber, PeerId, Stripe};
 
 use super::Peer;
-use crate::pacer::Class;
+use crate::pacer::{Cargo, Class};
 use crate::window::Block;
 use crate::{Instant, PartFacts};
 
 /// A block that is known for this long without coming is late: the spread between paths of a few hops.
 const PUSH_MARGIN: Duration = Duration::from_millis(350);
-/// The same while nobody pushes its stripe, or while nothing plays yet and providers are catching us up.
+/// The same while nothing plays yet and providers are catching us up.
+const JOIN_MARGIN: Duration = Duration::from_millis(900);
+/// The same while nobody pushes its stripe.
 const ORPHAN_MARGIN: Duration = Duration::from_millis(80);
 /// After a refusal it is asked for again, elsewhere, after this long.
 const RETRY_MARGIN: Duration = Duration::from_millis(60);
@@ -58,6 +60,8 @@ impl Peer {
             if is_busy || is_shut || !self.window.holds(block) {
                 missing.push(block);
             } else {
+                // It may wait in a less urgent class.
+                self.pacer.retain(|job| job.to != from || job.cargo != Cargo::Block(block));
                 self.queue_block(from, block, Class::Repair, now);
             }
         }
@@ -68,7 +72,7 @@ impl Peer {
 
     pub(super) fn on_cancel(&mut self, from: PeerId, blocks: &[BlockId]) {
         self.pacer.retain(|job| {
-            let is_named = matches!(job.cargo, crate::pacer::Cargo::Block(block) if blocks.contains(&block));
+            let is_named = matches!(job.cargo, Cargo::Block(block) if blocks.contains(&block));
             job.to != from || job.class != Class::Repair || !is_named
         });
     }
@@ -153,6 +157,7 @@ impl Peer {
     fn wants(&self, now: Instant) -> Vec<Want> {
         let mut wants = Vec::new();
         let in_need = Stripe::all().map(|stripe| self.needs_provider(stripe, now)).collect::<Vec<_>>();
+        let is_joining = self.playhead.position(now).is_none();
         for track in self.window.tracks() {
             let Some(next) = track.next.or_else(|| self.join_sequence(track, now)) else { continue };
             for part in track.parts_from(next) {
@@ -164,8 +169,9 @@ impl Peer {
                     let is_orphan = in_need[BlockNumber(number).stripe().index()];
                     let margin = if is_orphan { ORPHAN_MARGIN } else { PUSH_MARGIN };
                     let margin = if n_tries > 0 { RETRY_MARGIN } else { margin };
+                    let margin = if is_joining && !is_orphan { JOIN_MARGIN } else { margin };
                     let is_late = now.since(since) > margin;
-                    let is_urgent = track.next.is_some()
+                    let is_urgent = !is_joining && track.next.is_some()
                         && n_tries == 0
                         && plays_in < URGENT
                         && now.since(since) > ORPHAN_MARGIN;
