@@ -184,8 +184,8 @@ fn messages_over_their_limits_are_refused() {
     let payload = vec![0; BLOCK_LEN_LIMIT + 1];
     assert!(Message::decode(&Message::Block { id, payload: &payload[1..] }.encode()).is_ok());
     check(&Message::Block { id, payload: &payload }.encode(), DecodeError::BlockLength);
-    check(&[2; MESSAGE_LEN_LIMIT + 1], DecodeError::TooLong);
-    assert!(Message::decode(&[2; MESSAGE_LEN_LIMIT]).is_ok());
+    check(&vec![2; MESSAGE_LEN_LIMIT + 1], DecodeError::TooLong);
+    assert!(Message::decode(&vec![2; MESSAGE_LEN_LIMIT]).is_ok());
     let over = |control: Control| check(&Message::Control(control).encode(), DecodeError::Control);
     let stripe = Stripe::new(0).unwrap();
     over(Control::Request { blocks: vec![id; REQUEST_LIMIT + 1] });

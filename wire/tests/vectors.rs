@@ -55,7 +55,7 @@ fn check<V: Serialize + DeserializeOwned + PartialEq + Debug>(file: &str, vector
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 fn unhex(text: &str) -> Vec<u8> {
