@@ -28,7 +28,7 @@ const FIRST_BOXES: [&[u8; 4]; 10] =
 /// One cutter sees one track or one set of muxed tracks: an init segment first, then media, be it one endless body or
 /// a body for each segment. A file with several tracks is taken apart: each gets its own init segment and chunks.
 /// It holds at most one box, and what was given to [`Cutter::push`] since it was last polled dry.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Cutter {
     buffer: BytesMut,
     /// Where the buffer begins in the body.
