@@ -1,0 +1,145 @@
+//! A viewer's session bears whatever its neighbours send, in any order, at any time: it never panics, its time-out lies
+//! ahead once it is drained, and it appends nothing but the broadcast's own bytes.
+//!
+//! The input is a script of commands of one byte and their arguments. Most of what arrives is taken from a real
+//! broadcast, since the fuzzer cannot sign; some of it is bent on the way.
+#![no_main]
+
+use std::{sync::LazyLock, time::Duration};
+
+use bytes::Bytes;
+use cardume_media::{
+    Catalog, CutPart, MediaTime, Publisher, SigningKey, Store, StoreLimits, Track, TrackKind,
+};
+use cardume_swarm::{Config, Event, Instant, PlayerState, Session};
+use cardume_wire::{Epoch, PeerId, TrackId, WallTime};
+
+const N_PARTS: u32 = 6;
+/// Over one block, so that parts have several.
+const PART_LEN: usize = 40_000;
+const TICKS: u32 = 200;
+const N_NEIGHBOURS: u8 = 4;
+
+/// Every message of a short broadcast, and the payload of each part.
+struct Broadcast {
+    key: SigningKey,
+    messages: Vec<Bytes>,
+    payloads: Vec<Bytes>,
+}
+
+impl Broadcast {
+    fn new() -> Self {
+        let key = || SigningKey::from_seed([7; 32]);
+        let track = Track {
+            id: TrackId(0),
+            kind: TrackKind::Video,
+            codec: "avc1.42C01E".into(),
+            timescale: 1000,
+            bitrate: 1_000_000,
+            width: 640,
+            height: 360,
+            init: Bytes::from_static(b"init"),
+        };
+        let catalog = Catalog::new(Epoch(1), vec![track]).expect("a sound catalog");
+        let mut publisher = Publisher::new(key(), catalog);
+        let mut store = Store::new(key().public(), StoreLimits::default());
+        store.insert_catalog(&publisher.catalog_bytes()).expect("our own catalog");
+        let mut messages = vec![store.catalog_message().expect("just inserted")];
+        let mut payloads = Vec::new();
+        for index in 0..N_PARTS {
+            let bytes = Bytes::from(vec![index as u8; PART_LEN]);
+            let part = CutPart {
+                track: TrackId(0),
+                start: MediaTime(u64::from(index * TICKS)),
+                duration: TICKS,
+                is_independent: index % 5 == 0,
+                captured_at: WallTime(u64::from(index * TICKS) * 1000),
+                bytes: bytes.clone(),
+            };
+            let published = publisher.publish(&part).expect("a sound part");
+            let descriptor = published.descriptor.clone();
+            store.publish(published);
+            messages.extend(store.descriptor_message(descriptor.part));
+            messages.extend(descriptor.blocks().filter_map(|block| store.block_message(block)));
+            payloads.push(bytes);
+        }
+        Self { key: key(), messages, payloads }
+    }
+}
+
+/// A script being read.
+struct Script<'a>(&'a [u8]);
+
+impl<'a> Script<'a> {
+    fn byte(&mut self) -> Option<u8> {
+        let (first, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(*first)
+    }
+
+    fn bytes(&mut self) -> Option<&'a [u8]> {
+        let len = usize::from(self.byte()?).min(self.0.len());
+        let (first, rest) = self.0.split_at(len);
+        self.0 = rest;
+        Some(first)
+    }
+
+    fn peer(&mut self) -> Option<PeerId> {
+        Some(PeerId::new(u64::from(self.byte()? % (N_NEIGHBOURS + 1))))
+    }
+}
+
+/// One command; `None` at the script's end.
+fn step(session: &mut Session, broadcast: &Broadcast, script: &mut Script, now: &mut Instant) -> Option<()> {
+    match script.byte()? % 9 {
+        0 => session.link_opened(script.peer()?, *now),
+        1 => session.link_closed(script.peer()?, *now),
+        2 => session.receive(script.peer()?, script.bytes()?, *now),
+        3 | 4 => {
+            let index = usize::from(script.byte()?) % broadcast.messages.len();
+            session.receive(script.peer()?, &broadcast.messages[index], *now);
+        }
+        5 => {
+            let index = usize::from(script.byte()?) % broadcast.messages.len();
+            let mut bent = broadcast.messages[index].to_vec();
+            let at = usize::from(script.byte()?) % bent.len();
+            bent[at] ^= script.byte()?;
+            session.receive(script.peer()?, &bent, *now);
+        }
+        6 => *now += Duration::from_millis(u64::from(script.byte()?) * 10),
+        7 => {
+            let playhead_us = u64::from(script.byte()?) * 10_000;
+            let buffered = vec![(playhead_us, playhead_us + u64::from(script.byte()?) * 10_000)];
+            session
+                .set_player(PlayerState { playhead_us, buffered, is_paused: false, is_seeking: false }, *now);
+        }
+        _ => session.set_clock(WallTime(u64::from(script.byte()?) * 10_000), *now),
+    }
+    Some(())
+}
+
+fn drain(session: &mut Session, broadcast: &Broadcast, now: Instant) {
+    while let Some(event) = session.poll_event() {
+        if let Event::Append { chunks, .. } = event {
+            let appended = chunks.concat();
+            assert!(
+                broadcast.payloads.iter().any(|payload| *payload == appended),
+                "appended what was never sent"
+            );
+        }
+    }
+    assert!(session.poll_timeout().is_none_or(|at| at > now), "a time-out in the past would spin");
+}
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    static BROADCAST: LazyLock<Broadcast> = LazyLock::new(Broadcast::new);
+    let mut now = Instant::from_micros(1);
+    let config = Config::viewer(PeerId::new(100));
+    let mut session = Session::new(config, BROADCAST.key.public(), 1, now);
+    session.link_opened(PeerId::SERVER, now);
+    let mut script = Script(input);
+    while step(&mut session, &BROADCAST, &mut script, &mut now).is_some() {
+        session.handle_timeout(now);
+        drain(&mut session, &BROADCAST, now);
+    }
+});

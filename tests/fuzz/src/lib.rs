@@ -1,0 +1,31 @@
+//! Fuzz targets as plain functions, their seeds, and a seeded mutator.
+//!
+//! A target takes any bytes and panics when the code under it breaks a promise. `libfuzzer/` runs them guided by
+//! coverage; `tests/smoke.rs` runs them briefly, the same way each time.
+
+#![allow(clippy::expect_used, reason = "a fuzz target fails by panicking")]
+
+mod mutator;
+pub mod seeds;
+pub mod targets;
+
+pub use mutator::Mutator;
+
+/// A target by its name, with inputs to start from.
+pub struct Target {
+    /// As in `libfuzzer/targets/`.
+    pub name: &'static str,
+    /// Panics when a promise is broken.
+    pub run: fn(&[u8]),
+    /// Valid inputs, and some that are refused.
+    pub seeds: fn() -> Vec<Vec<u8>>,
+}
+
+/// All targets.
+pub const TARGETS: [Target; 5] = [
+    Target { name: "link", run: targets::link, seeds: seeds::link },
+    Target { name: "signal", run: targets::signal, seeds: seeds::signal },
+    Target { name: "cutter", run: targets::cutter, seeds: seeds::cutter },
+    Target { name: "catalog", run: targets::catalog, seeds: seeds::catalog },
+    Target { name: "descriptor", run: targets::descriptor, seeds: seeds::descriptor },
+];

@@ -1,0 +1,120 @@
+//! The promises, one function for each door that strangers' bytes come in by.
+
+use bytes::Bytes;
+use cardume_media::{
+    Catalog, Chunk, Cut, CutError, Cutter, Descriptor, PART_LEN_LIMIT, SigningKey, TrackInit,
+};
+use cardume_wire::link::Message;
+use cardume_wire::signal::{FromTracker, FromViewer};
+use ed25519_dalek::Signer;
+
+/// The seed of the key that targets sign with, so that what is behind the signature is reached.
+const KEY_SEED: [u8; 32] = [7; 32];
+/// Bytes of a signature.
+const SIGNATURE_LEN: usize = 64;
+/// What stands before the bytes that are signed: [`cardume_media`]'s form, written down a second time here.
+const CATALOG_DOMAIN: &[u8] = b"cardume catalog 1\0";
+const DESCRIPTOR_DOMAIN: &[u8] = b"cardume descriptor 1\0";
+
+/// The key that targets sign with.
+pub fn signing_key() -> SigningKey {
+    SigningKey::from_seed(KEY_SEED)
+}
+
+/// Signed bytes without their signature.
+pub fn body_of(signed: &[u8]) -> &[u8] {
+    signed.get(..signed.len().saturating_sub(SIGNATURE_LEN)).unwrap_or_default()
+}
+
+/// The body of a descriptor with a signature.
+pub fn signed_descriptor(body: &[u8]) -> Vec<u8> {
+    sign(DESCRIPTOR_DOMAIN, body)
+}
+
+fn sign(domain: &[u8], body: &[u8]) -> Vec<u8> {
+    let key = ed25519_dalek::SigningKey::from_bytes(&KEY_SEED);
+    let signature = key.sign(&[domain, body].concat());
+    [body, &signature.to_bytes()].concat()
+}
+
+/// A link message is refused, or means one thing; media has one form each.
+pub fn link(input: &[u8]) {
+    let Ok(message) = Message::decode(input) else { return };
+    let encoded = message.encode();
+    assert!(matches!(message, Message::Control(_)) || encoded == input, "two forms of {message:?}");
+    assert_eq!(Message::decode(&encoded), Ok(message));
+}
+
+/// A signal message is refused, or comes back as it is when it is written again.
+pub fn signal(input: &[u8]) {
+    if let Ok(message) = serde_json::from_slice::<FromViewer>(input) {
+        let text = serde_json::to_string(&message).expect("a message is plain values");
+        assert_eq!(serde_json::from_str::<FromViewer>(&text).ok(), Some(message));
+    }
+    if let Ok(message) = serde_json::from_slice::<FromTracker>(input) {
+        let text = serde_json::to_string(&message).expect("a message is plain values");
+        assert_eq!(serde_json::from_str::<FromTracker>(&text).ok(), Some(message));
+    }
+}
+
+/// A push is cut the same in pieces of any length (the first byte says which), and each chunk, put behind its track's
+/// init segment, is cut to itself.
+pub fn cutter(input: &[u8]) {
+    let Some((&piece_len, body)) = input.split_first() else { return };
+    let (cuts, result) = cut(body, usize::from(piece_len) * 4 + 1);
+    let (whole, whole_result) = cut(body, body.len().max(1));
+    assert_eq!((&cuts, &result), (&whole, &whole_result), "pieces of another length gave other cuts");
+    let mut tracks: Vec<TrackInit> = Vec::new();
+    for cut in cuts {
+        match cut {
+            Cut::Init(inits) => tracks = inits,
+            Cut::Chunk(chunk) => {
+                assert!(chunk.bytes.len() <= PART_LEN_LIMIT);
+                let track = tracks.get(chunk.track_index).expect("chunks are of a track that was given");
+                check_chunk(track, chunk);
+            }
+        }
+    }
+}
+
+fn check_chunk(track: &TrackInit, chunk: Chunk) {
+    let alone: Bytes = [&track.bytes[..], &chunk.bytes].concat().into();
+    let (cuts, result) = cut(&alone, alone.len());
+    assert_eq!(result, Ok(()));
+    let [Cut::Init(tracks), Cut::Chunk(again)] = &cuts[..] else {
+        unreachable!("a track and a chunk: {cuts:?}")
+    };
+    assert_eq!(&tracks[..], std::slice::from_ref(track));
+    assert_eq!(*again, Chunk { track_index: 0, produced_at: None, ..chunk });
+}
+
+fn cut(body: &[u8], piece_len: usize) -> (Vec<Cut>, Result<(), CutError>) {
+    let mut cutter = Cutter::new();
+    let pushed = body.chunks(piece_len).try_for_each(|piece| cutter.push(piece));
+    let finished = cutter.finish();
+    assert!(pushed.is_ok() || finished == pushed, "an error lasts until the body's end");
+    (std::iter::from_fn(|| cutter.poll()).collect(), finished)
+}
+
+/// The body of a catalog, signed, is refused or has one form; without the signature it is nothing.
+pub fn catalog(input: &[u8]) {
+    let key = signing_key();
+    assert!(Catalog::verify(input, &key.public()).is_err(), "nobody signed this");
+    let signed = sign(CATALOG_DOMAIN, input);
+    if let Ok(catalog) = Catalog::verify(&signed, &key.public()) {
+        assert_eq!(catalog.sign(&key), signed);
+    }
+}
+
+/// The body of a descriptor, signed, is refused or has one form; without the signature it is nothing.
+pub fn descriptor(input: &[u8]) {
+    let key = signing_key();
+    assert!(Descriptor::verify(input, &key.public()).is_err(), "nobody signed this");
+    let signed = signed_descriptor(input);
+    if let Ok(descriptor) = Descriptor::verify(&signed, &key.public()) {
+        assert_eq!(descriptor.sign(&key), signed);
+        let lens: usize = (0..descriptor.n_blocks()).map(|index| descriptor.block_len(index)).sum();
+        assert_eq!(lens, descriptor.len as usize);
+        assert_eq!(descriptor.blocks().count(), descriptor.hashes.len());
+    }
+}
