@@ -47,11 +47,6 @@ impl BitWindow {
             && self.words.get(word).is_some_and(|w| w & bit != 0)
     }
 
-    /// One more than the highest number ever inserted; 0 for none.
-    pub(crate) fn end(&self) -> u32 {
-        self.end
-    }
-
     fn advance(&mut self, number: u32) {
         if number - self.end >= BIT_LIMIT {
             self.words.fill(0);

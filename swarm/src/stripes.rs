@@ -15,7 +15,7 @@ const DELIVERY_LIMIT: Duration = Duration::from_millis(1500);
 /// Peers remembered as having refused, per stripe, at most: more than there are neighbours.
 const REFUSAL_LIMIT: usize = 32;
 /// Overdue blocks in a row after which a provider is no good.
-const STREAK_LIMIT: u32 = 2;
+const STREAK_LIMIT: u32 = 3;
 
 /// Who pushes a stripe.
 #[derive(Clone, Debug)]

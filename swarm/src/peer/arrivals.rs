@@ -15,6 +15,9 @@ use crate::{Instant, PartFacts, Role};
 /// Between two Haves. A batch costs some 30 bytes; 200 ms of a 2 s latency are spent only where push failed.
 const HAVE_INTERVAL: Duration = Duration::from_millis(200);
 
+/// Parts that end this long before the newest known one still tell how old a path is, microseconds.
+const NEWEST_SPAN: u64 = 300_000;
+
 impl Peer {
     pub(super) fn on_descriptor(&mut self, from: Option<PeerId>, part: PartFacts, now: Instant) {
         self.heard(from, now);
@@ -160,17 +163,19 @@ impl Peer {
     fn note_delivery(&mut self, from: PeerId, block: BlockId, part: Option<&PartFacts>, now: Instant) {
         let stripe = block.number.stripe();
         let wall = self.wall_us(now);
+        // What is far behind comes from catching up and says nothing of the path.
+        let newest = self.window.tracks().iter().filter_map(|track| track.parts().next_back());
+        let newest_us = newest.map(|part| part.end_us).max().unwrap_or(0);
+        let part = part.filter(|part| part.end_us.saturating_add(NEWEST_SPAN) >= newest_us);
         let age = part.and_then(|part| {
             let captured_end = part.captured_at.0.saturating_add(part.end_us.saturating_sub(part.start_us));
             Some(Duration::from_micros(u64::try_from(difference(wall?, captured_end)).unwrap_or(0)))
         });
-        // What is far behind comes from catching up and says nothing of the path.
-        let age = age.filter(|age| *age < self.config_target());
         let lane = self.stripes.lane_mut(stripe);
         if let Some(provider) = lane.provider.as_mut().filter(|provider| provider.peer == from) {
             provider.n_overdue = 0;
             provider.age = match (provider.age, age) {
-                (Some(old), Some(new)) => Some((old * 7 + new) / 8),
+                (Some(old), Some(new)) => Some((old * 3 + new) / 4),
                 (old, new) => new.or(old),
             };
         }

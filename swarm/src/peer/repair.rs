@@ -168,7 +168,7 @@ impl Peer {
                     };
                     let is_orphan = in_need[BlockNumber(number).stripe().index()];
                     let margin = if is_orphan { ORPHAN_MARGIN } else { PUSH_MARGIN };
-                    let margin = if n_tries > 0 { RETRY_MARGIN } else { margin };
+                    let margin = if n_tries > 0 { RETRY_MARGIN * (1 << n_tries.min(4)) } else { margin };
                     let margin = if is_joining && !is_orphan { JOIN_MARGIN } else { margin };
                     let is_late = now.since(since) > margin;
                     let is_urgent = !is_joining && track.next.is_some()

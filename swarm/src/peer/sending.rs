@@ -12,6 +12,8 @@ use crate::{Instant, Outgoing};
 
 /// A link with more than this waiting takes no start-up media: control and pushes would wait behind it.
 const STARTUP_BACKLOG: usize = 128 * 1024;
+/// A new child's pushes line up behind what it has to catch up with for so long.
+const STARTUP_LIMIT: Duration = Duration::from_millis(700);
 /// A link with more than this waiting takes no media at all: half a second of 6 Mbit/s.
 pub(super) const BACKLOG_LIMIT: usize = 384 * 1024;
 
@@ -76,13 +78,20 @@ impl Peer {
     fn queue(&mut self, mut job: Job) {
         let now = job.queued_at;
         // Who is still catching up needs the old before the new.
-        if job.class == Class::Push && self.pacer.is_starting(job.to) {
+        if job.class == Class::Push && self.is_new_child(job, now) && self.pacer.is_starting(job.to) {
             job.class = Class::Startup;
         }
         let is_choked = self.neighbours.get(job.to).is_some_and(|link| link.backlog > BACKLOG_LIMIT);
         if is_choked || !self.pacer.push(job) {
             self.drop_job(job, now);
         }
+    }
+
+    /// Not for long: on a busy uplink who only ever gets what is left would fall behind for good.
+    fn is_new_child(&self, job: Job, now: Instant) -> bool {
+        let Cargo::Block(block) = job.cargo else { return false };
+        let child = self.uploads.child(job.to, block.number.stripe());
+        child.is_some_and(|child| now.since(child.since) < STARTUP_LIMIT)
     }
 
     fn send_job(&mut self, job: Job) {
