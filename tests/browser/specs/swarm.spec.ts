@@ -1,0 +1,153 @@
+import { arrive, BUDGET, strongest } from '../src/audience';
+import { expect, test } from '../src/fixture';
+import { expectGoodViewing, expectMoving, expectSoundMedia, LIVE, SETTLE_MS, verdictOf } from '../src/judge';
+import type { SenderKind } from '../src/sender';
+import { CHANNEL } from '../src/tracker';
+import { pause, until } from '../src/until';
+
+/** A segment of plain HLS arrives a second after its first picture was taken. */
+const SEGMENT_MS = 1_000;
+
+const CASES: readonly { kind: SenderKind; tag: string; latencyLimitMs: number }[] = [
+  { kind: 'rtmp', tag: '@ci', latencyLimitMs: LIVE.latencyLimitMs },
+  { kind: 'dash', tag: '@ci', latencyLimitMs: LIVE.latencyLimitMs },
+  { kind: 'hls', tag: '', latencyLimitMs: LIVE.latencyLimitMs + SEGMENT_MS },
+];
+
+for (const { kind, tag, latencyLimitMs } of CASES) {
+  test(`six tabs share three copies of a stream sent by ${kind} ${tag}`, async ({ world, watchMs }, info) => {
+    const tracker = await world.tracker({ egress: BUDGET });
+    await world.send(tracker, kind);
+    const viewers = await arrive(world, tracker);
+    await pause(SETTLE_MS + watchMs);
+
+    const verdicts = [];
+    for (const viewer of viewers) verdicts.push(await verdictOf(viewer));
+    await info.attach('verdicts', {
+      body: JSON.stringify(verdicts, null, 1),
+      contentType: 'application/json',
+    });
+    for (const viewer of viewers) await expectGoodViewing(viewer, { ...LIVE, latencyLimitMs });
+
+    const { egress, budget_bits_per_second: budget } = await tracker.stats();
+    expect(budget).not.toBeNull();
+    expect(egress.max_bits_per_second, 'busiest second of the server').toBeLessThanOrEqual(budget ?? 0);
+    const fromPeers = verdicts.reduce((sum, { shareFromPeers }) => sum + shareFromPeers, 0) / verdicts.length;
+    expect(fromPeers, 'mean share from neighbours').toBeGreaterThan(0.3);
+  });
+}
+
+test('the tab that feeds most others dies, and nobody stalls for more than a second @ci', async ({
+  world,
+  watchMs,
+}) => {
+  const tracker = await world.tracker({ egress: BUDGET });
+  await world.send(tracker, 'rtmp');
+  const viewers = await arrive(world, tracker);
+  await pause(SETTLE_MS);
+
+  const victim = await strongest(viewers);
+  const others = viewers.filter((viewer) => viewer !== victim);
+  await victim.crash();
+  // A neighbour that says nothing counts as gone after 16 s at the latest; what matters comes well before that.
+  await pause(SETTLE_MS + watchMs / 2);
+
+  for (const viewer of others) await expectGoodViewing(viewer, { ...LIVE, stallLimitMs: 1_000 });
+});
+
+test('after a restart of the tracker every tab is back by itself, as the same peer @ci', async ({
+  world,
+  watchMs,
+}) => {
+  const tracker = await world.tracker({ egress: BUDGET });
+  const sender = await world.send(tracker, 'rtmp');
+  const viewers = await arrive(world, tracker, 4);
+  await pause(SETTLE_MS);
+  const idsBefore = await Promise.all(viewers.map(async (viewer) => (await viewer.stats())?.peerId));
+
+  await tracker.restart();
+  await sender.stop();
+  await world.send(tracker, 'rtmp');
+  const backAt = Date.now();
+  await until('all tabs are back', async () => (await tracker.stats()).channel.n_viewers === viewers.length);
+  for (const viewer of viewers) {
+    await until('the picture moves again', async () => {
+      const { latenciesMs } = await viewer.probe();
+      return latenciesMs.some(({ at, ms }) => at > backAt && at - ms > backAt);
+    });
+  }
+  await pause(SETTLE_MS + watchMs / 4);
+
+  const idsAfter = await Promise.all(viewers.map(async (viewer) => (await viewer.stats())?.peerId));
+  expect(idsAfter).toEqual(idsBefore);
+  for (const viewer of viewers) {
+    const verdict = await verdictOf(viewer, Date.now() - watchMs / 4);
+    expect(verdict.pictureLatencyMs.max).toBeLessThanOrEqual(LIVE.latencyLimitMs);
+    expect(verdict.longestGapMs).toBeLessThanOrEqual(LIVE.stallLimitMs);
+    expectSoundMedia(await viewer.probe());
+    await expectMoving(viewer);
+  }
+});
+
+test('two viewers are served directly, more move into the swarm, and back again @ci', async ({
+  world,
+  watchMs,
+}) => {
+  const tracker = await world.tracker({ egress: BUDGET });
+  await world.send(tracker, 'rtmp');
+  const first = await arrive(world, tracker, 2);
+  await pause(SETTLE_MS);
+  for (const viewer of first)
+    expect((await verdictOf(viewer)).shareFromPeers, 'two viewers: all from the server').toBeLessThan(0.1);
+
+  const others = await arrive(world, tracker, 4);
+  await pause(SETTLE_MS + watchMs / 2);
+  const everyone = [...first, ...others];
+  const shares = await Promise.all(everyone.map(async (viewer) => (await verdictOf(viewer)).shareFromPeers));
+  expect(Math.max(...shares), 'past the budget: somebody is fed by neighbours').toBeGreaterThan(0.5);
+
+  for (const viewer of others) await viewer.close();
+  await pause(SETTLE_MS);
+  const before = await Promise.all(first.map((viewer) => viewer.stats()));
+  await pause(SETTLE_MS);
+  for (const [index, viewer] of first.entries()) {
+    const [old, now] = [before[index], await viewer.stats()];
+    const fromPeers = (now?.fromPeersLen ?? 0) - (old?.fromPeersLen ?? 0);
+    const fromServer = (now?.fromServerLen ?? 0) - (old?.fromServerLen ?? 0);
+    expect(fromPeers / (fromPeers + fromServer), 'two again: the server again').toBeLessThan(0.1);
+    await expectGoodViewing(viewer);
+  }
+});
+
+test('a peer that spoils what it passes on is dropped, and nothing wrong is played @ci', async ({
+  world,
+  watchMs,
+}) => {
+  const tracker = await world.tracker({ egress: BUDGET });
+  await world.send(tracker, 'rtmp');
+  const polluter = await world.watch(tracker, { doubles: ['polluter'] });
+  await polluter.untilPlaying();
+  const polluterId = await polluter.untilStats('the polluter has an id', ({ peerId }) => peerId || undefined);
+  const victims = await arrive(world, tracker, 5);
+  await until('the polluter spoiled something', () =>
+    polluter.page.evaluate(() => (window.nSpoiled ?? 0) > 0),
+  );
+  await pause(SETTLE_MS + watchMs / 2);
+
+  const stats = await Promise.all(victims.map((viewer) => viewer.stats()));
+  const nWrong = stats.reduce((sum, one) => sum + (one?.wrongBlocks ?? 0), 0);
+  expect(nWrong, 'blocks found out').toBeGreaterThan(0);
+  for (const one of stats) {
+    const feeding = one?.neighbours.filter(
+      ({ peerId, providesStripes }) => peerId === polluterId && providesStripes.length > 0,
+    );
+    expect(feeding, `${CHANNEL}: nobody is fed by the polluter any more`).toEqual([]);
+    if ((one?.wrongBlocks ?? 0) > 0) {
+      expect(
+        one?.neighbours.map(({ peerId }) => peerId),
+        'who was sent a wrong block has dropped the sender',
+      ).not.toContain(polluterId);
+    }
+  }
+  for (const viewer of victims) await expectGoodViewing(viewer);
+});

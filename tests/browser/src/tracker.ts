@@ -1,0 +1,133 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { Child } from './process';
+import { until } from './until';
+
+/** The channel that tests send to, and its stream key. */
+export const CHANNEL = 'live';
+export const KEY = 'a-key-for-tests';
+/** A channel that nobody sends to. */
+export const QUIET_CHANNEL = 'quiet';
+
+/** What `/v1/channels/ID/stats` says, as far as tests read it. */
+export interface ChannelStats {
+  readonly channel: { readonly is_live: boolean; readonly n_viewers: number };
+  readonly egress: {
+    readonly bits_per_second: number;
+    readonly max_bits_per_second: number;
+    readonly total_len: number;
+  };
+  readonly budget_bits_per_second: number | null;
+  readonly n_links: number;
+  readonly sent_len: number;
+}
+
+export interface TrackerOptions {
+  /** As in the configuration: `2400 kbit/s`, `unlimited`. */
+  readonly egress?: string;
+}
+
+/** The built `cardume` on ports and with a data directory of its own. */
+export class Tracker {
+  #child: Child | undefined;
+
+  private constructor(
+    readonly httpPort: number,
+    readonly rtmpPort: number,
+    private readonly directory: string,
+  ) {}
+
+  static async start(options: TrackerOptions = {}): Promise<Tracker> {
+    const directory = await mkdtemp(join(tmpdir(), 'cardume-test-'));
+    const tracker = new Tracker(await freePort(), await freePort(), directory);
+    await writeFile(join(directory, 'cardume.toml'), tracker.#config(options.egress ?? 'unlimited'));
+    await tracker.restart();
+    return tracker;
+  }
+
+  get origin(): string {
+    return `http://127.0.0.1:${this.httpPort}`;
+  }
+
+  get rtmpUrl(): string {
+    return `rtmp://127.0.0.1:${this.rtmpPort}/live/${KEY}`;
+  }
+
+  /** Where HTTP push goes. */
+  get pushUrl(): string {
+    return `${this.origin}/ingest/${KEY}`;
+  }
+
+  get output(): string {
+    return this.#child?.output ?? '';
+  }
+
+  /** Starts the program, again if it ran before: same ports, same data. */
+  async restart(): Promise<void> {
+    await this.#child?.stop();
+    const program = process.env.CARDUME_BIN ?? resolve('../../target/release/cardume');
+    const child = new Child('cardume', program, ['serve', '--config', join(this.directory, 'cardume.toml')]);
+    this.#child = child;
+    await until('the tracker answers', () => {
+      if (!child.isRunning) throw new Error(`the tracker ended at once\n${child.output}`);
+      return this.#isHealthy();
+    });
+  }
+
+  /** Ends the program and forgets its data. */
+  async stop(): Promise<void> {
+    await this.#child?.stop();
+    await rm(this.directory, { recursive: true, force: true });
+  }
+
+  async stats(channel = CHANNEL): Promise<ChannelStats> {
+    const response = await fetch(`${this.origin}/v1/channels/${channel}/stats`);
+    if (!response.ok) throw new Error(`no statistics of ${channel}: ${response.status}`);
+    return (await response.json()) as ChannelStats;
+  }
+
+  /** Waits until the tracker calls the channel live, or not. */
+  async untilLive(isLive: boolean, channel = CHANNEL): Promise<void> {
+    await until(`${channel} is ${isLive ? 'live' : 'off air'}`, async () => {
+      return (await this.stats(channel)).channel.is_live === isLive;
+    });
+  }
+
+  async #isHealthy(): Promise<boolean> {
+    try {
+      return (await fetch(`${this.origin}/healthz`)).ok;
+    } catch {
+      return false;
+    }
+  }
+
+  #config(egress: string): string {
+    return `http = "127.0.0.1:${this.httpPort}"
+rtmp = "127.0.0.1:${this.rtmpPort}"
+data_dir = ${JSON.stringify(join(this.directory, 'data'))}
+egress_limit = "${egress}"
+
+[[channel]]
+id = "${CHANNEL}"
+title = "Harbour at dawn"
+key = "${KEY}"
+
+[[channel]]
+id = "${QUIET_CHANNEL}"
+title = "Night radio"
+key = "another-key-for-tests"
+`;
+  }
+}
+
+/** A port that was free a moment ago. */
+export async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+  const address = server.address();
+  await new Promise((done) => server.close(done));
+  if (typeof address !== 'object' || address === null) throw new Error('no port');
+  return address.port;
+}
