@@ -14,8 +14,8 @@ use crate::{BitsPerSec, Instant};
 pub(crate) const FRAME_LEN: usize = 32;
 /// Messages that wait in one class at most: 2 s of 40 viewers at 50 blocks a second.
 const QUEUE_LIMIT: usize = 4096;
-/// Bytes that repair may be ahead of its share while pushes wait.
-const REPAIR_CREDIT_LIMIT: i64 = 128 * 1024;
+/// Bytes that repair or start-up may be ahead of its share while pushes wait.
+const CREDIT_LIMIT: i64 = 128 * 1024;
 
 /// What a message is for; the order of urgency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +76,7 @@ pub(crate) struct Pacer {
     bucket: Option<Bucket>,
     queues: [VecDeque<Job>; 3],
     repair_credit: i64,
+    startup_credit: i64,
     /// When the message whose turn it is may pass.
     next_at: Option<Instant>,
 }
@@ -83,7 +84,7 @@ pub(crate) struct Pacer {
 impl Pacer {
     pub(crate) fn new(limit: Option<BitsPerSec>, burst: usize, now: Instant) -> Self {
         let bucket = limit.map(|limit| Bucket::new(limit, burst + FRAME_LEN, now));
-        Self { bucket, queues: Default::default(), repair_credit: REPAIR_CREDIT_LIMIT, next_at: None }
+        Self { bucket, queues: Default::default(), repair_credit: CREDIT_LIMIT, startup_credit: 0, next_at: None }
     }
 
     /// Another limit from now on; what waits goes on waiting.
@@ -172,11 +173,12 @@ impl Pacer {
         if !repair.is_empty() && (push.is_empty() || self.repair_credit > 0) {
             return Some(Class::Repair as usize);
         }
-        if !push.is_empty() {
+        // The first whose link bears it, so that one slow joiner does not hold up the others.
+        let ready = || startup.iter().position(|job| may_start(job.to));
+        if !push.is_empty() && (self.startup_credit <= 0 || ready().is_none()) {
             return Some(Class::Push as usize);
         }
-        // Rotate to the first whose link bears it, so that one slow joiner does not hold up the others.
-        let ready = startup.iter().position(|job| may_start(job.to))?;
+        let ready = ready()?;
         if ready > 0
             && let Some(job) = startup.remove(ready)
         {
@@ -185,14 +187,17 @@ impl Pacer {
         Some(Class::Startup as usize)
     }
 
-    /// Repair may take a quarter of what pushes take while both wait.
+    /// While they wait together, repair may take a quarter of what pushes take, and start-up a third.
     fn account(&mut self, job: &Job) {
         let len = i64::try_from(job.len).unwrap_or(0);
-        let change = match job.class {
-            Class::Repair => -len,
-            Class::Push => len / 4,
-            Class::Startup => 0,
+        let (repair, startup) = match job.class {
+            Class::Repair => (-len, 0),
+            Class::Push => (len / 4, len / 3),
+            Class::Startup => (0, -len),
         };
-        self.repair_credit = (self.repair_credit + change).clamp(-REPAIR_CREDIT_LIMIT, REPAIR_CREDIT_LIMIT);
+        self.repair_credit = (self.repair_credit + repair).clamp(-CREDIT_LIMIT, CREDIT_LIMIT);
+        let has_startup = !self.queues[Class::Startup as usize].is_empty();
+        let startup_credit = (self.startup_credit + startup).clamp(-CREDIT_LIMIT, CREDIT_LIMIT);
+        self.startup_credit = if has_startup { startup_credit } else { 0 };
     }
 }

@@ -11,9 +11,9 @@ use crate::pacer::Class;
 use crate::uploads::Child;
 use crate::{BitsPerSec, Instant, PartFacts, Role};
 
-/// Share of the uplink that is not given to children but kept for repair, joiners and bursts: 1/10.
-/// Starting value, to be tuned by the simulator.
-const RESERVE: u64 = 10;
+/// Share of the uplink that is not given to children but kept for repair, joiners and bursts: 1/5.
+/// Simulator: with 1/10 of three copies left, joiners 2 s apart starve each other.
+const RESERVE: u64 = 5;
 /// Bitrate assumed while neither catalog nor media say one: 720p.
 const RATE_GUESS: u64 = 3_000_000;
 /// Slots of a server without a budget.

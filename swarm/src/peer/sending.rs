@@ -13,7 +13,7 @@ use crate::{Instant, Outgoing};
 /// A link with more than this waiting takes no start-up media: control and pushes would wait behind it.
 const STARTUP_BACKLOG: usize = 128 * 1024;
 /// A new child's pushes line up behind what it has to catch up with for so long.
-const STARTUP_LIMIT: Duration = Duration::from_millis(700);
+const STARTUP_LIMIT: Duration = Duration::from_secs(3);
 /// A link with more than this waiting takes no media at all: half a second of 6 Mbit/s.
 pub(super) const BACKLOG_LIMIT: usize = 384 * 1024;
 
