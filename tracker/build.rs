@@ -19,14 +19,21 @@ fn main() -> io::Result<()> {
         collect(&dist.canonicalize()?, "", &mut files)?;
     }
     files.sort();
+    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
+    fs::write(out.join("site.rs"), table(&files, &out)?)
+}
+
+/// The table, over copies of the files: a build of the site that runs beside ours may replace the originals.
+fn table(files: &[(String, PathBuf)], out: &Path) -> io::Result<String> {
     let mut table = String::from("static FILES: &[(&str, &[u8])] = &[\n");
-    for (name, path) in files {
+    for (index, (name, path)) in files.iter().enumerate() {
+        let copy = out.join(format!("site-{index}"));
+        fs::copy(path, &copy)?;
         // Writing to a String cannot fail.
-        let _ = writeln!(table, "    ({name:?}, include_bytes!({:?})),", path.display().to_string());
+        let _ = writeln!(table, "    ({name:?}, include_bytes!({:?})),", copy.display().to_string());
     }
     table += "];\n";
-    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
-    fs::write(out.join("site.rs"), table)
+    Ok(table)
 }
 
 /// Names are relative to the site's root, with `/` between their parts.

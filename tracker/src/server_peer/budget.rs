@@ -5,6 +5,7 @@ use std::sync::Arc;
 use cardume_swarm::BitsPerSec;
 use tokio::sync::watch;
 
+use super::gate::Gate;
 use crate::rate::RateLimit;
 
 /// What the server peers of all channels may send together. Channels that have something to send share it evenly.
@@ -12,12 +13,18 @@ use crate::rate::RateLimit;
 pub struct EgressBudget {
     limit: RateLimit,
     n_active: watch::Sender<usize>,
+    gate: Arc<Gate>,
 }
 
 impl EgressBudget {
     /// With this limit on their sum.
     pub fn new(limit: RateLimit) -> Self {
-        Self { limit, n_active: watch::Sender::new(0) }
+        Self { limit, n_active: watch::Sender::new(0), gate: Arc::new(Gate::new(limit)) }
+    }
+
+    /// What keeps to it at the sockets.
+    pub(super) fn gate(&self) -> &Arc<Gate> {
+        &self.gate
     }
 
     /// The limit on the sum.

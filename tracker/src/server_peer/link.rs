@@ -131,8 +131,10 @@ impl Carrier {
 
     async fn transmit(&mut self, bytes: Bytes) -> Result<(), &'static str> {
         let len = bytes.len();
+        let framed_len = len + frame_header_len(len);
+        self.server.gate.pass(framed_len).await;
+        self.server.meter.record(framed_len);
         self.write(Message::Binary(bytes)).await?;
-        self.server.meter.record(len + frame_header_len(len));
         let backlog = self.backlog.fetch_sub(len, Ordering::Relaxed).saturating_sub(len);
         if backlog == 0 || backlog + BACKLOG_STEP <= self.told || backlog > self.told + BACKLOG_STEP {
             self.told = backlog;

@@ -5,6 +5,7 @@
 
 mod actor;
 mod budget;
+mod gate;
 mod link;
 mod meter;
 
@@ -24,6 +25,7 @@ use crate::store::Store;
 
 use actor::{Actor, Command};
 pub use budget::EgressBudget;
+use gate::Gate;
 pub use link::serve;
 use meter::Meter;
 pub use meter::{Egress, WINDOW};
@@ -62,7 +64,8 @@ impl ServerPeers {
     pub fn start(&mut self, end: ChannelEnd, common: &Common) -> Result<(), getrandom::Error> {
         let seed = getrandom::u64()?;
         let (sender, commands) = mpsc::channel(COMMAND_LIMIT);
-        let server = ServerPeer { commands: sender, meter: Arc::default() };
+        let gate = Arc::clone(common.budget.gate());
+        let server = ServerPeer { commands: sender, meter: Arc::default(), gate };
         self.by_channel.insert(end.channel().id().clone(), server);
         let actor = Actor::new(end, seed, common);
         common.tasks.spawn(actor.run(commands));
@@ -80,6 +83,7 @@ impl ServerPeers {
 pub struct ServerPeer {
     commands: mpsc::Sender<Command>,
     meter: Arc<Meter>,
+    gate: Arc<Gate>,
 }
 
 impl ServerPeer {
