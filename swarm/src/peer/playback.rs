@@ -66,14 +66,15 @@ impl Peer {
         Some(track.start_sequence(start_us))
     }
 
-    /// When the part will be on screen.
+    /// When the part will be on screen: where the playhead gets there, or where it should be, whichever is sooner. A
+    /// playhead that fell behind will jump, so what is due by the clock is due though the playhead is far from it.
     pub(super) fn plays_at(&self, part: &PartFacts, now: Instant) -> Option<Instant> {
-        if let Some(at) = self.playhead.plays_at(part.start_us, now) {
-            return Some(at);
-        }
-        let wall = self.wall_us(now)?;
-        let due = part.captured_at.0.saturating_add(micros(self.playhead.target()));
-        Some(now + Duration::from_micros(due.saturating_sub(wall)))
+        let by_playhead = self.playhead.plays_at(part.start_us, now);
+        let by_clock = self.wall_us(now).map(|wall| {
+            let due = part.captured_at.0.saturating_add(micros(self.playhead.target()));
+            now + Duration::from_micros(due.saturating_sub(wall))
+        });
+        by_playhead.into_iter().chain(by_clock).min()
     }
 
     /// Forgets what nobody needs any more.
