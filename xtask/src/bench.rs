@@ -17,6 +17,9 @@ use crate::{
 /// What the names of the scripts that are benchmarks begin with.
 const SCRIPT: &str = "bench:";
 
+/// The scenario that is short and hard: a small budget, and the viewer who feeds most is killed.
+const SMOKE: &str = "kill-feeder";
+
 /// Options of `cargo xtask bench`.
 #[derive(Args)]
 pub(crate) struct BenchOptions {
@@ -66,13 +69,21 @@ pub(crate) fn bench(options: &BenchOptions) -> Result<()> {
 
 /// Runs a scenario; the simulator is always built for speed.
 pub(crate) fn sim(options: &SimOptions) -> Result<()> {
+    sim_task(options).print()
+}
+
+/// One short scenario, as a test: the simulator fails when an invariant is violated.
+pub(crate) fn sim_smoke() -> Result<()> {
+    sim_task(&SimOptions { name: SMOKE.into(), seed: None, peers: None, json: false }).run()
+}
+
+fn sim_task(options: &SimOptions) -> Task {
     let numbers = [("--seed", options.seed), ("--peers", options.peers.map(u64::from))];
     let numbers = numbers.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.to_string())));
     Task::cargo("run")
         .args(["--quiet", "--release", "--package", "cardume-sim", "--", &options.name])
         .args(numbers.flat_map(|(name, value)| [name, value]))
         .args(options.json.then_some("--json"))
-        .print()
 }
 
 /// The scripts of the browser tests' package.json that are benchmarks.

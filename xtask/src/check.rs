@@ -22,6 +22,7 @@ pub(crate) fn run() -> Result<()> {
 /// rustfmt and Clippy; a warning is an error.
 fn rust() -> Result<()> {
     Task::cargo("fmt").args(["--all", "--check"]).run()?;
+    Task::cargo("fmt").args(["--check"]).dir("tests/fuzz/libfuzzer".as_ref()).run()?;
     Task::cargo("clippy").args(["--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]).run()
 }
 

@@ -7,6 +7,7 @@ mod bench;
 mod check;
 mod demo;
 mod fresh;
+mod fuzz;
 mod place;
 mod setup;
 mod stages;
@@ -49,6 +50,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Feed the parsers and the core with what no test would think of.
+    Fuzz(fuzz::Options),
     /// Run the benchmark NAME, for example `first-light`.
     Bench(bench::BenchOptions),
     /// Run the simulator's scenario NAME.
@@ -73,6 +76,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Check => check::run(),
         Command::Test => test::run(),
         Command::Browser { arguments } => test::browser_matrix(&arguments),
+        Command::Fuzz(options) => fuzz::run(&options),
         Command::Bench(options) => bench::bench(&options),
         Command::Sim(options) => bench::sim(&options),
     }

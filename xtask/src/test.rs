@@ -1,14 +1,20 @@
 //! All tests, in the order that shows a mistake soonest.
 
+use std::time::Duration;
+
 use anyhow::Result;
 
 use crate::{
-    artefacts, check, say,
+    artefacts, bench, check, fuzz, say,
     setup::{self, Bindgen, Packages, TestTools, Toolchain},
     stages::Stages,
     tally::Tally,
     task::Task,
 };
+
+/// Enough to see that each target runs; the seeded runs among the native tests search near the surface, and
+/// `cargo xtask fuzz` deeper.
+const FUZZ_TIME: Duration = Duration::from_secs(3);
 
 /// Runs every stage, prints their times and the number of tests; the first failure ends it.
 pub(crate) fn run() -> Result<()> {
@@ -30,6 +36,8 @@ fn all(stages: &mut Stages) -> Result<()> {
     stages.count("native tests", native)?;
     stages.count("web unit tests", web)?;
     stages.count("tests in WebAssembly", in_webassembly)?;
+    stages.run("fuzzing, briefly", || fuzz::all(FUZZ_TIME))?;
+    stages.run("simulation, briefly", bench::sim_smoke)?;
     stages.run("web site", artefacts::site)?;
     stages.run("tracker, release", artefacts::tracker)?;
     stages.count("browser tests", |tally| browser("test:ci", &[], tally))
