@@ -13,7 +13,7 @@ const YOUNG_AHEAD: u64 = 800_000;
 /// Media is young when it is this much younger than the target latency.
 const YOUNG_SLACK: u64 = 500_000;
 /// How long to wait after the first media for that at the target latency.
-const START_PATIENCE: Duration = Duration::from_millis(600);
+const START_PATIENCE: Duration = Duration::from_millis(1500);
 /// Less than this ahead counts as nothing: decoders keep a frame or two.
 const EMPTY_AHEAD: u64 = 100_000;
 /// No speeding up with less than this ahead.

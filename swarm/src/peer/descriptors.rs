@@ -41,7 +41,10 @@ impl Peer {
         let waiting = self.unverifiable.iter().filter(|(_, (_, since))| now.since(*since) > MARGIN);
         let mut asks: Vec<(TrackId, BlockNumber, Option<PeerId>)> =
             waiting.map(|(&(track, number), &(from, _))| (track, number, Some(from))).collect();
-        for track in self.window.tracks() {
+        // While providers catch us up they send the gaps' descriptors by themselves.
+        let is_catching_up = self.playhead.position(now).is_none()
+            && Stripe::all().all(|stripe| !self.needs_provider(stripe, now));
+        for track in self.window.tracks().iter().filter(|_| !is_catching_up) {
             let from = track.next.or_else(|| track.parts().next().map(|part| part.id.sequence));
             let gaps = track.gaps(from.unwrap_or(0), ASK_LIMIT);
             asks.extend(gaps.into_iter().map(|number| (track.facts.id, number, None)));

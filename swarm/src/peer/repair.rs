@@ -11,11 +11,12 @@ use crate::pacer::{Cargo, Class};
 use crate::window::Block;
 use crate::{Instant, PartFacts};
 
-/// A block that is known for this long without coming is late: the spread between paths of a few hops.
-const PUSH_MARGIN: Duration = Duration::from_millis(350);
-/// The same while nothing plays yet and providers are catching us up.
-const JOIN_MARGIN: Duration = Duration::from_millis(900);
-/// The same while nobody pushes its stripe.
+/// While nothing plays yet, a block that is known for this long without coming is pulled: by then those who catch us
+/// up would have sent it.
+const JOIN_MARGIN: Duration = Duration::from_millis(1200);
+/// A provider that catches us up is not late for so long.
+const CATCH_UP: Duration = Duration::from_secs(3);
+/// While nobody pushes its stripe, a block is pulled when it is known for this long.
 const ORPHAN_MARGIN: Duration = Duration::from_millis(80);
 /// After a refusal it is asked for again, elsewhere, after this long.
 const RETRY_MARGIN: Duration = Duration::from_millis(60);
@@ -167,10 +168,10 @@ impl Peer {
                         continue;
                     };
                     let is_orphan = in_need[BlockNumber(number).stripe().index()];
-                    let margin = if is_orphan { ORPHAN_MARGIN } else { PUSH_MARGIN };
+                    // Pulling early only makes the block come twice: paths differ by a second.
+                    let margin = if is_orphan { ORPHAN_MARGIN } else { JOIN_MARGIN };
                     let margin = if n_tries > 0 { RETRY_MARGIN * (1 << n_tries.min(4)) } else { margin };
-                    let margin = if is_joining && !is_orphan { JOIN_MARGIN } else { margin };
-                    let is_late = now.since(since) > margin;
+                    let is_late = (is_orphan || is_joining || n_tries > 0) && now.since(since) > margin;
                     let is_urgent = !is_joining && track.next.is_some()
                         && n_tries == 0
                         && plays_in < URGENT
@@ -231,11 +232,11 @@ impl Peer {
         if let Some(track) = self.window.track_mut(block.epoch, block.track) {
             track.set(block.number, asked);
         }
-        let is_late_push = want.n_tries == 0 && now.since(want.since) > PUSH_MARGIN;
+        let is_late_push = want.n_tries == 0;
         let lane = self.stripes.lane_mut(block.number.stripe());
         if let Some(provider) = lane.provider.as_mut()
             && is_late_push
-            && now.since(provider.since) > PUSH_MARGIN
+            && now.since(provider.since) > CATCH_UP
         {
             provider.n_overdue += 1;
         }

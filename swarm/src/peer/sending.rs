@@ -89,8 +89,12 @@ impl Peer {
 
     /// Not for long: on a busy uplink who only ever gets what is left would fall behind for good.
     fn is_new_child(&self, job: Job, now: Instant) -> bool {
-        let Cargo::Block(block) = job.cargo else { return false };
-        let child = self.uploads.child(job.to, block.number.stripe());
+        let stripe = match job.cargo {
+            Cargo::Block(block) => Some(block.number.stripe()),
+            Cargo::Descriptor(id) => self.window.part(id).map(|part| part.first_block.stripe()),
+            Cargo::Catalog => None,
+        };
+        let child = stripe.and_then(|stripe| self.uploads.child(job.to, stripe));
         child.is_some_and(|child| now.since(child.since) < STARTUP_LIMIT)
     }
 
