@@ -7,6 +7,7 @@
 
 mod mutator;
 pub mod seeds;
+pub mod session;
 pub mod targets;
 
 pub use mutator::Mutator;
@@ -22,10 +23,11 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 6] = [
     Target { name: "link", run: targets::link, seeds: seeds::link },
     Target { name: "signal", run: targets::signal, seeds: seeds::signal },
     Target { name: "cutter", run: targets::cutter, seeds: seeds::cutter },
     Target { name: "catalog", run: targets::catalog, seeds: seeds::catalog },
     Target { name: "descriptor", run: targets::descriptor, seeds: seeds::descriptor },
+    Target { name: "session", run: session::session, seeds: session::scripts },
 ];

@@ -85,7 +85,7 @@ fn catalog_of(names: &[&str]) -> (Catalog, Vec<CutPart>) {
         match cut {
             Cut::Init(inits) => {
                 tracks =
-                    (0..).zip(&inits).map(|(id, init): (u8, &TrackInit)| init.track(TrackId(id))).collect()
+                    (0..).zip(&inits).map(|(id, init): (u8, &TrackInit)| init.track(TrackId(id))).collect();
             }
             Cut::Chunk(chunk) => {
                 let id = u8::try_from(chunk.track_index).unwrap_or_default();

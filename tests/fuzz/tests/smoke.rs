@@ -1,5 +1,7 @@
 //! A short run of each fuzz target, the same each time.
 
+#![allow(clippy::expect_used, reason = "tests may fail")]
+
 use cardume_fuzz::{Mutator, TARGETS, Target};
 
 /// Inputs for each target: a few seconds in all.
@@ -61,10 +63,16 @@ fn descriptors_keep_their_promises() {
 }
 
 #[test]
+fn sessions_keep_their_promises() {
+    smoke("session");
+}
+
+#[test]
 fn seeds_get_past_the_first_check() {
     use cardume_media::{Cutter, Descriptor};
     let cut = |push: &Vec<u8>| Cutter::new().push(&push[1..]).is_ok();
     assert!(cardume_fuzz::seeds::cutter().iter().all(cut));
+    assert!(cardume_fuzz::session::scripts().iter().all(|script| cardume_fuzz::session::play(script) > 2));
     let body = &cardume_fuzz::seeds::descriptor()[0];
     let key = cardume_fuzz::targets::signing_key();
     assert!(Descriptor::verify(body, &key.public()).is_err());

@@ -3,15 +3,16 @@
 //!
 //! The input is a script of commands of one byte and their arguments. Most of what arrives is taken from a real
 //! broadcast, since the fuzzer cannot sign; some of it is bent on the way.
-#![no_main]
 
-use std::{sync::LazyLock, time::Duration};
+use std::sync::LazyLock;
+use std::time::Duration;
 
 use bytes::Bytes;
 use cardume_media::{
     Catalog, CutPart, MediaTime, Publisher, SigningKey, Store, StoreLimits, Track, TrackKind,
 };
 use cardume_swarm::{Config, Event, Instant, PlayerState, Session};
+use cardume_wire::link::BLOCK_LEN_LIMIT;
 use cardume_wire::{Epoch, PeerId, TrackId, WallTime};
 
 const N_PARTS: u32 = 6;
@@ -47,7 +48,7 @@ impl Broadcast {
         let mut messages = vec![store.catalog_message().expect("just inserted")];
         let mut payloads = Vec::new();
         for index in 0..N_PARTS {
-            let bytes = Bytes::from(vec![index as u8; PART_LEN]);
+            let bytes = Bytes::from(vec![index.to_le_bytes()[0]; PART_LEN]);
             let part = CutPart {
                 track: TrackId(0),
                 start: MediaTime(u64::from(index * TICKS)),
@@ -56,9 +57,9 @@ impl Broadcast {
                 captured_at: WallTime(u64::from(index * TICKS) * 1000),
                 bytes: bytes.clone(),
             };
-            let published = publisher.publish(&part).expect("a sound part");
-            let descriptor = published.descriptor.clone();
-            store.publish(published);
+            let ready = publisher.publish(&part).expect("a sound part");
+            let descriptor = ready.descriptor.clone();
+            store.publish(ready);
             messages.extend(store.descriptor_message(descriptor.part));
             messages.extend(descriptor.blocks().filter_map(|block| store.block_message(block)));
             payloads.push(bytes);
@@ -118,9 +119,12 @@ fn step(session: &mut Session, broadcast: &Broadcast, script: &mut Script, now: 
     Some(())
 }
 
-fn drain(session: &mut Session, broadcast: &Broadcast, now: Instant) {
+/// Gives how many parts were appended.
+fn drain(session: &mut Session, broadcast: &Broadcast, now: Instant) -> usize {
+    let mut n_appended = 0;
     while let Some(event) = session.poll_event() {
         if let Event::Append { chunks, .. } = event {
+            n_appended += 1;
             let appended = chunks.concat();
             assert!(
                 broadcast.payloads.iter().any(|payload| *payload == appended),
@@ -129,10 +133,19 @@ fn drain(session: &mut Session, broadcast: &Broadcast, now: Instant) {
         }
     }
     assert!(session.poll_timeout().is_none_or(|at| at > now), "a time-out in the past would spin");
+    n_appended
 }
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| {
-    static BROADCAST: LazyLock<Broadcast> = LazyLock::new(Broadcast::new);
+static BROADCAST: LazyLock<Broadcast> = LazyLock::new(Broadcast::new);
+
+/// See the head of this module.
+pub fn session(input: &[u8]) {
+    play(input);
+}
+
+/// Runs a script; gives how many parts were appended.
+pub fn play(input: &[u8]) -> usize {
+    let mut n_appended = 0;
     let mut now = Instant::from_micros(1);
     let config = Config::viewer(PeerId::new(100));
     let mut session = Session::new(config, BROADCAST.key.public(), 1, now);
@@ -140,6 +153,20 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     let mut script = Script(input);
     while step(&mut session, &BROADCAST, &mut script, &mut now).is_some() {
         session.handle_timeout(now);
-        drain(&mut session, &BROADCAST, now);
+        n_appended += drain(&mut session, &BROADCAST, now);
     }
-});
+    n_appended
+}
+
+/// Scripts in which all goes well, from the server and from a neighbour, with and without a pause before the end.
+pub fn scripts() -> Vec<Vec<u8>> {
+    let n_messages = 1 + N_PARTS.to_le_bytes()[0] * (1 + PART_LEN.div_ceil(BLOCK_LEN_LIMIT).to_le_bytes()[0]);
+    let script = |from: u8, pause: u8| {
+        let open = [8, 100, 0, from];
+        let arrivals = (0..n_messages).flat_map(|index| [3, index, from, 6, 2]);
+        let playing = (0..20).flat_map(|tick| [7, tick * 5, 120 - tick * 5, 6, 5]);
+        let end = [6, pause, 1, from, 6, pause];
+        open.into_iter().chain(arrivals).chain(playing).chain(end).collect()
+    };
+    vec![script(0, 1), script(1, 1), script(2, 255)]
+}
