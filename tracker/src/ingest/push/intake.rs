@@ -11,7 +11,7 @@
 //! when the old one is gone. The headers of who was refused are kept for that.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -32,6 +32,8 @@ const INIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a contest lasts at most: longer than a live sender's pauses, and than the quiet that ends a broadcast of
 /// one endless request (2 s).
 const CONTEST_LIMIT: Duration = Duration::from_secs(3);
+/// How long a request waits for its source's request before it to show life: that one may hang in a broken connection.
+const TURN_LIMIT: Duration = Duration::from_secs(5);
 
 /// See the module.
 #[derive(Debug)]
@@ -41,13 +43,14 @@ pub(super) struct Intake {
     /// Wakes whoever waits for something to be accepted, announced or ended.
     pulse: watch::Sender<()>,
     n_open: AtomicUsize,
+    n_requests: AtomicU64,
 }
 
 impl Intake {
     /// Nobody has pushed to the channel yet.
     pub(super) fn new(channel: Arc<Channel>) -> Arc<Self> {
         let (state, pulse) = (Mutex::default(), watch::Sender::new(()));
-        Arc::new(Self { channel, state, pulse, n_open: AtomicUsize::new(0) })
+        Arc::new(Self { channel, state, pulse, n_open: AtomicUsize::new(0), n_requests: AtomicU64::new(0) })
     }
 
     /// The channel.
@@ -65,7 +68,7 @@ impl Intake {
         from: Option<IpAddr>,
     ) -> Result<OpenBody, PushError> {
         let guard = OpenGuard::new(self)?;
-        let request = Request::new(source::init_name(path), from, Header::default(), true);
+        let request = Request::new(self.next_id(), source::init_name(path), from);
         Ok(OpenBody { guard, request })
     }
 
@@ -91,7 +94,12 @@ impl Intake {
             }
         };
         let (name, header) = timeout(INIT_TIMEOUT, find).await.map_err(|_| PushError::NoInit)?;
-        Ok(OpenBody { guard, request: Request::new(name, from, header, false) })
+        let request = Request::new(self.next_id(), String::new(), from).following(name, header);
+        Ok(OpenBody { guard, request })
+    }
+
+    fn next_id(&self) -> u64 {
+        self.n_requests.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Takes the channel for a request when nobody has it.
@@ -150,18 +158,22 @@ pub(super) struct OpenBody {
 }
 
 impl OpenBody {
-    /// What cuts the bodies of this source, one after the other.
-    pub(super) fn cutter(&self) -> Arc<Mutex<Cutter>> {
-        Arc::clone(&self.request.header.cutter)
+    /// What cuts the body.
+    pub(super) fn cutter(&self) -> Cutter {
+        self.request.header.cutter()
     }
 
-    /// The body's header.
+    /// The body's header, which its cutter has just seen.
     ///
     /// # Errors
     /// Somebody else is on air, or the broadcast has begun without this track.
-    pub(super) async fn announce(&mut self, inits: Vec<TrackInit>) -> Result<(), PushError> {
+    pub(super) async fn announce(
+        &mut self,
+        inits: Vec<TrackInit>,
+        cutter: &Cutter,
+    ) -> Result<(), PushError> {
         let intake = Arc::clone(&self.guard.intake);
-        self.request.header.inits = inits.into();
+        self.request.header = Header::new(cutter, inits);
         loop {
             let mut state = intake.state.lock().await;
             intake.gather(&mut state, self.request.from)?;
@@ -184,6 +196,7 @@ impl OpenBody {
     pub(super) async fn publish(&mut self, chunk: Chunk, arrived_at: WallTime) -> Result<(), PushError> {
         let intake = Arc::clone(&self.guard.intake);
         loop {
+            let mut pulse = intake.pulse.subscribe();
             let mut state = intake.state.lock().await;
             intake.gather(&mut state, self.request.from)?;
             let verdict = state.publish(&mut self.request, &chunk, arrived_at).await?;
@@ -191,6 +204,10 @@ impl OpenBody {
             match verdict {
                 Verdict::Done => break,
                 Verdict::NotBefore(settled_at) => sleep_until(settled_at).await,
+                Verdict::NotYet => {
+                    let turn = timeout(TURN_LIMIT, pulse.changed()).await;
+                    turn.map_err(|_| PushError::Contested)?.map_err(|_| PushError::Contested)?;
+                }
                 Verdict::Contested if intake.is_contest_won().await => {}
                 Verdict::Contested => return Err(PushError::Contested),
             }

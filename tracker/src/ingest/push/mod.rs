@@ -136,9 +136,7 @@ impl Push {
             // Let the cutter say what is wrong with it.
             return Err(Cutter::new().push(&start).err().map_or(PushError::Empty, PushError::from));
         };
-        let cutter = body.cutter();
-        // Bodies of one source follow each other: the next waits until this one is through.
-        let mut cutter = cutter.lock().await;
+        let mut cutter = body.cutter();
         let result = self.cut(&mut body, &mut cutter, start).await;
         let end = cutter.finish();
         body.close().await;
@@ -165,7 +163,7 @@ impl Push {
             let pushed = cutter.push(&bytes);
             while let Some(cut) = cutter.poll() {
                 match cut {
-                    Cut::Init(inits) => body.announce(inits).await?,
+                    Cut::Init(inits) => body.announce(inits, cutter).await?,
                     Cut::Chunk(chunk) => body.publish(chunk, arrived_at).await?,
                 }
             }

@@ -5,9 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cardume_media::{Chunk, Cutter, MediaTime, Track, TrackInit, TrackKind, ticks_to_micros};
+use cardume_media::{Chunk, CutPart, Cutter, MediaTime, Track, TrackInit, TrackKind, ticks_to_micros};
 use cardume_wire::{TrackId, WallTime};
-use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::error::PushError;
@@ -29,21 +28,39 @@ const QUIET_MAX: Duration = Duration::from_secs(30);
 /// How far ahead of its track's end media may be and still continue it: an encoder that lost some.
 const GAP_LIMIT_US: u64 = 10_000_000;
 
-/// A header, and what cuts the media that follows it.
+/// A header, and what cuts media that follows it: a copy for each body.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Header {
-    pub(super) cutter: Arc<Mutex<Cutter>>,
-    pub(super) inits: Arc<[TrackInit]>,
+    cutter: Arc<Cutter>,
+    inits: Arc<[TrackInit]>,
+}
+
+impl Header {
+    /// The header that this cutter has just seen.
+    pub(super) fn new(cutter: &Cutter, inits: Vec<TrackInit>) -> Self {
+        let mut cutter = cutter.clone();
+        while cutter.poll().is_some() {}
+        // What it held of the body that follows is not of interest, nor whether that is whole.
+        let _ = cutter.finish();
+        Self { cutter: Arc::new(cutter), inits: inits.into() }
+    }
+
+    /// Cuts a body that follows the header.
+    pub(super) fn cutter(&self) -> Cutter {
+        Cutter::clone(&self.cutter)
+    }
 }
 
 /// What a request says of itself.
 #[derive(Debug)]
 pub(super) struct Request {
+    /// Another one for each request to the channel.
+    id: u64,
     /// Of its source.
     pub(super) name: String,
     pub(super) from: Option<IpAddr>,
     pub(super) header: Header,
-    pub(super) has_init: bool,
+    has_init: bool,
     /// The broadcast that it has brought media to.
     broadcast: Option<u64>,
     /// How much.
@@ -51,8 +68,13 @@ pub(super) struct Request {
 }
 
 impl Request {
-    pub(super) fn new(name: String, from: Option<IpAddr>, header: Header, has_init: bool) -> Self {
-        Self { name, from, header, has_init, broadcast: None, media_us: 0 }
+    pub(super) fn new(id: u64, name: String, from: Option<IpAddr>) -> Self {
+        Self { id, name, from, header: Header::default(), has_init: true, broadcast: None, media_us: 0 }
+    }
+
+    /// One that brings media alone, after this header.
+    pub(super) fn following(self, name: String, header: Header) -> Self {
+        Self { name, header, has_init: false, ..self }
     }
 }
 
@@ -64,6 +86,8 @@ pub(super) enum Verdict {
     Contested,
     /// Headers of other tracks may come until then.
     NotBefore(Instant),
+    /// The source's request before this one is not through.
+    NotYet,
 }
 
 /// See the module.
@@ -90,6 +114,8 @@ struct Source {
     takes_part: bool,
     /// Its tracks in the broadcast on air.
     tracks: Vec<TrackProgress>,
+    /// The open request that brings it media.
+    request: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -203,7 +229,10 @@ impl State {
             }
             self.start()?;
         }
-        let Some(part) = self.accept(request, chunk, arrived_at) else { return Ok(Verdict::Contested) };
+        let part = match self.accept(request, chunk, arrived_at) {
+            Ok(part) => part,
+            Err(verdict) => return Ok(verdict),
+        };
         if let Air::On { broadcast, .. } = &mut self.air {
             broadcast.publish(part).await?;
         }
@@ -216,6 +245,9 @@ impl State {
             return;
         }
         self.n_publishing = self.n_publishing.saturating_sub(1);
+        if let Some(source) = self.sources.get_mut(&request.name).filter(|it| it.request == Some(request.id)) {
+            source.request = None;
+        }
         if self.n_publishing == 0 && self.quiet_at.is_some() {
             // One that brought its own header was the whole broadcast; else the next segment may take as long again.
             let segment = Duration::from_micros(if request.has_init { 0 } else { request.media_us });
@@ -233,6 +265,7 @@ impl State {
         for source in self.sources.values_mut() {
             source.takes_part = false;
             source.tracks.clear();
+            source.request = None;
             if let Some(next) = source.next.take() {
                 source.header = next;
             }
@@ -282,13 +315,15 @@ impl State {
         request: &mut Request,
         chunk: &Chunk,
         arrived_at: WallTime,
-    ) -> Option<cardume_media::CutPart> {
-        let Air::On { clock, .. } = &mut self.air else { return None };
-        let source = self.sources.get_mut(&request.name)?;
-        let track = source.tracks.iter_mut().find(|track| track.index == chunk.track_index)?;
-        if !track.continues(chunk) {
-            return None;
+    ) -> Result<CutPart, Verdict> {
+        let Air::On { clock, .. } = &mut self.air else { return Err(Verdict::Contested) };
+        let source = self.sources.get_mut(&request.name).ok_or(Verdict::Contested)?;
+        let track = source.tracks.iter_mut().find(|track| track.index == chunk.track_index);
+        let track = track.filter(|track| track.continues(chunk)).ok_or(Verdict::Contested)?;
+        if source.request.is_some_and(|other| other != request.id) {
+            return Err(Verdict::NotYet);
         }
+        source.request = Some(request.id);
         let end = chunk.start.saturating_add(chunk.duration);
         track.last = Some((chunk.start, end));
         let start_us = chunk.start.to_micros(track.timescale);
@@ -296,15 +331,21 @@ impl State {
             clock.observe_statement(produced_at, start_us, arrived_at);
         }
         clock.observe_arrival(arrived_at, end.to_micros(track.timescale));
+        let captured_at = clock.captured_at(start_us).unwrap_or(arrived_at);
+        let (id, media_us) = (track.id, ticks_to_micros(chunk.duration.into(), track.timescale));
+        self.count(request, media_us);
+        Ok(chunk.clone().into_part(id, captured_at))
+    }
+
+    fn count(&mut self, request: &mut Request, media_us: u64) {
         if request.broadcast != Some(self.n_ended) {
             request.broadcast = Some(self.n_ended);
             request.media_us = 0;
             self.n_publishing += 1;
         }
-        request.media_us += ticks_to_micros(chunk.duration.into(), track.timescale);
+        request.media_us += media_us;
         self.n_accepted += 1;
         self.quiet_at = Some(Instant::now() + OPEN_QUIET_LIMIT);
-        Some(chunk.clone().into_part(track.id, clock.captured_at(start_us).unwrap_or(arrived_at)))
     }
 }
 
