@@ -9,8 +9,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::channel::{ChannelEnd, ChannelSetup, Channels};
-use crate::config::{ChannelConfig, Config};
+use crate::channel::{Channel, ChannelEnd, ChannelSetup, Channels};
+use crate::config::{ChannelConfig, Config, DEMO_CHANNEL};
+use crate::demo;
 use crate::http::{self, Http};
 use crate::ingest;
 use crate::server_peer::{self, Common, ServerPeers};
@@ -32,12 +33,10 @@ pub enum StartError {
     #[error(transparent)]
     Site(#[from] NoSite),
     /// The system has no random numbers.
-    #[error("the system gives no random numbers: {0}")]
+    #[error("the system gives no random numbers")]
     Random(#[from] getrandom::Error),
     /// An address cannot be listened on.
-    #[error(
-        "cannot listen on {address} for {purpose}: {source}; is another program using it? (choose another with {flag})"
-    )]
+    #[error("cannot listen on {address} for {purpose}; choose another address with {flag}")]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -113,6 +112,11 @@ impl Tracker {
         });
         let server = http::serve(http_listener, routes, config.connection_limit, stop.clone(), tasks.clone());
         tasks.spawn(server);
+        if let Some(channel) =
+            DEMO_CHANNEL.parse().ok().and_then(|id| channels.find(&id)).filter(|_| config.demo)
+        {
+            tasks.spawn(play_demo(channel, stop.clone()));
+        }
         tasks.spawn(ingest::rtmp::serve(rtmp_listener, channels.clone(), stop.clone()));
         Ok(Self { http_address, rtmp_address, channels, stream_keys, stop, tasks })
     }
@@ -143,6 +147,12 @@ impl Tracker {
         self.stop.cancel();
         self.tasks.close();
         tokio::time::timeout(SHUTDOWN_LIMIT, self.tasks.wait()).await.is_ok()
+    }
+}
+
+async fn play_demo(channel: Arc<Channel>, stop: CancellationToken) {
+    if let Err(error) = demo::run(channel, stop).await {
+        tracing::error!("there is no demo: {error}");
     }
 }
 
