@@ -3,7 +3,7 @@
 //! A target takes any bytes and panics when the code under it breaks a promise. `libfuzzer/` runs them guided by
 //! coverage; `tests/smoke.rs` runs them briefly, the same way each time.
 
-#![allow(clippy::expect_used, reason = "a fuzz target fails by panicking")]
+#![allow(clippy::expect_used, clippy::missing_panics_doc, reason = "a fuzz target fails by panicking")]
 
 mod mutator;
 pub mod seeds;
