@@ -33,7 +33,9 @@ fn smoke(name: &str) {
         let _shown = Input(target, input);
         (target.run)(input);
     };
-    seeds.iter().for_each(|seed| run(seed));
+    for seed in &seeds {
+        run(seed);
+    }
     (0..setting("CARDUME_FUZZ_RUNS", RUNS)).for_each(|_| run(&mutator.mutate(&seeds)));
 }
 
