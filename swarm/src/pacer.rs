@@ -12,12 +12,16 @@ use crate::{BitsPerSec, Instant};
 /// Bytes around a message on its way: WebSocket or SCTP framing and a share of the packets' headers.
 /// 16 KiB in WebSocket frames over TLS cost about 10 + 22 bytes; packets' own headers are not ours to see.
 pub(crate) const FRAME_LEN: usize = 32;
-/// Messages that wait in one class at most: 2 s of 40 viewers at 50 blocks a second.
+/// Messages that wait at most: 2 s of 40 viewers at 50 blocks a second.
 const QUEUE_LIMIT: usize = 4096;
-/// Bytes that repair or start-up may be ahead of its share while pushes wait.
-const CREDIT_LIMIT: i64 = 128 * 1024;
+/// Pulls take at most this part of the limit: more would only move the lateness to those who are pushed to.
+const PULL_SHARE: u64 = 8;
+/// A message this late is given up: who wanted it has got it elsewhere, or plays on without it.
+const LATE_LIMIT: Duration = Duration::from_secs(1);
+/// An answer to a pull this late is given up: the asker's patience is over.
+const REPAIR_LATE_LIMIT: Duration = Duration::from_millis(300);
 
-/// What a message is for; the order of urgency.
+/// What a message is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Class {
     /// Asked for because it is late elsewhere.
@@ -26,18 +30,6 @@ pub(crate) enum Class {
     Push,
     /// What a new child lacks of the window.
     Startup,
-}
-
-impl Class {
-    /// How long a message is worth sending. Repair: an answer later than the asker's patience only repeats what it
-    /// got elsewhere. Push and start-up: later than this the children have pulled it.
-    const fn patience(self) -> Duration {
-        Duration::from_millis(match self {
-            Self::Repair => 500,
-            Self::Push => 1200,
-            Self::Startup => 2500,
-        })
-    }
 }
 
 /// What a message carries.
@@ -56,9 +48,8 @@ pub(crate) struct Job {
     pub(crate) class: Class,
     /// Bytes of the message, without [`FRAME_LEN`].
     pub(crate) len: usize,
-    pub(crate) queued_at: Instant,
-    /// Begin of its part on the media timeline: start-up media goes in this order, whichever stripe it is of.
-    pub(crate) media_us: u64,
+    /// When it should be gone; the earliest goes first.
+    pub(crate) due: Instant,
 }
 
 /// What becomes of the next message.
@@ -70,26 +61,42 @@ pub(crate) enum Turn {
     Drop(Job),
 }
 
-/// Lets media pass in the order of its urgency, never beyond the limit.
+/// Lets media pass, never beyond the limit: pushes first, as each of them feeds a subtree and their number is limited;
+/// then pulls, which are limited too, and start-up media, what is due first before the rest.
 #[derive(Clone, Debug)]
 pub(crate) struct Pacer {
     bucket: Option<Bucket>,
-    queues: [VecDeque<Job>; 3],
-    repair_credit: i64,
-    startup_credit: i64,
+    pushes: VecDeque<Job>,
+    /// Pulls and start-up media by rising due time; equals in the order they came.
+    others: VecDeque<Job>,
+    /// What pulls may take.
+    pulls: Option<Bucket>,
     /// When the message whose turn it is may pass.
     next_at: Option<Instant>,
 }
 
 impl Pacer {
     pub(crate) fn new(limit: Option<BitsPerSec>, burst: usize, now: Instant) -> Self {
-        let bucket = limit.map(|limit| Bucket::new(limit, burst + FRAME_LEN, now));
-        Self { bucket, queues: Default::default(), repair_credit: CREDIT_LIMIT, startup_credit: 0, next_at: None }
+        let mut pacer =
+            Self { bucket: None, pushes: VecDeque::new(), others: VecDeque::new(), pulls: None, next_at: None };
+        pacer.set_limit(limit, burst, now);
+        pacer
     }
 
     /// Another limit from now on; what waits goes on waiting.
     pub(crate) fn set_limit(&mut self, limit: Option<BitsPerSec>, burst: usize, now: Instant) {
         self.bucket = limit.map(|limit| Bucket::new(limit, burst + FRAME_LEN, now));
+        self.pulls = limit.map(|limit| Bucket::new(BitsPerSec(limit.0 / PULL_SHARE), burst + FRAME_LEN, now));
+    }
+
+    /// Whether a pull of this length is to be answered; then it counts against what pulls may take.
+    pub(crate) fn admit_pull(&mut self, len: usize, now: Instant) -> bool {
+        let Some(pulls) = &mut self.pulls else { return true };
+        let is_allowed = pulls.allows(len, now);
+        if is_allowed {
+            pulls.take(len, now);
+        }
+        is_allowed
     }
 
     /// What passes in the long run; `None` is no limit.
@@ -97,18 +104,15 @@ impl Pacer {
         self.bucket.as_ref().map(Bucket::rate)
     }
 
-    /// Lines a message up; false when its class is full.
+    /// Lines a message up; false when too many wait.
     pub(crate) fn push(&mut self, job: Job) -> bool {
-        let queue = &mut self.queues[job.class as usize];
-        if queue.len() >= QUEUE_LIMIT {
-            return false;
+        let queue = if job.class == Class::Push { &mut self.pushes } else { &mut self.others };
+        let has_room = queue.len() < QUEUE_LIMIT;
+        if has_room {
+            let place = queue.partition_point(|waiting| waiting.due <= job.due);
+            queue.insert(place, job);
         }
-        let place = match job.class {
-            Class::Startup => queue.partition_point(|waiting| waiting.media_us <= job.media_us),
-            Class::Repair | Class::Push => queue.len(),
-        };
-        queue.insert(place, job);
-        true
+        has_room
     }
 
     /// Control went: it never waits, but what waits has to make up for it.
@@ -122,13 +126,16 @@ impl Pacer {
     /// `may_start` says whether a peer bears more start-up media now.
     pub(crate) fn pop(&mut self, now: Instant, may_start: impl Fn(PeerId) -> bool) -> Option<Turn> {
         self.next_at = None;
-        for queue in &mut self.queues {
-            if queue.front().is_some_and(|job| now.since(job.queued_at) > job.class.patience()) {
+        for queue in [&mut self.pushes, &mut self.others] {
+            if queue.front().is_some_and(|job| is_too_late(job, now)) {
                 return queue.pop_front().map(Turn::Drop);
             }
         }
-        let class = self.turn(may_start)?;
-        let len = self.queues[class].front()?.len + FRAME_LEN;
+        // One slow joiner does not hold up the others.
+        let is_ready = |job: &Job| job.class != Class::Startup || may_start(job.to);
+        let queue = if self.pushes.is_empty() { &mut self.others } else { &mut self.pushes };
+        let index = queue.iter().position(is_ready)?;
+        let len = queue.get(index)?.len + FRAME_LEN;
         if let Some(bucket) = &mut self.bucket {
             if !bucket.allows(len, now) {
                 self.next_at = bucket.allows_at(len);
@@ -136,9 +143,7 @@ impl Pacer {
             }
             bucket.take(len, now);
         }
-        let job = self.queues[class].pop_front()?;
-        self.account(&job);
-        Some(Turn::Send(job))
+        queue.remove(index).map(Turn::Send)
     }
 
     /// When the next message may go, as the last [`Pacer::pop`] found; `None` when nothing waits for time alone.
@@ -148,56 +153,28 @@ impl Pacer {
 
     /// Whether start-up media waits for this peer.
     pub(crate) fn is_starting(&self, peer: PeerId) -> bool {
-        self.queues[Class::Startup as usize].iter().any(|job| job.to == peer && job.media_us > 0)
+        self.others.iter().any(|job| job.class == Class::Startup && job.to == peer)
     }
 
-    /// Drops what waits for this peer and passes the test.
+    /// Drops what does not pass the test.
     pub(crate) fn retain(&mut self, keep: impl Fn(&Job) -> bool) {
-        for queue in &mut self.queues {
-            queue.retain(|job| keep(job));
-        }
+        self.pushes.retain(|job| keep(job));
+        self.others.retain(|job| keep(job));
     }
 
-    /// How long the oldest push has waited.
-    pub(crate) fn push_wait(&self, now: Instant) -> Duration {
-        self.queues[Class::Push as usize].front().map_or(Duration::ZERO, |job| now.since(job.queued_at))
+    /// How late the next push is.
+    pub(crate) fn lateness(&self, now: Instant) -> Duration {
+        self.pushes.front().map_or(Duration::ZERO, |job| now.since(job.due))
     }
 
-    /// Bytes that wait in a class.
-    pub(crate) fn waiting_len(&self, class: Class) -> usize {
-        self.queues[class as usize].iter().map(|job| job.len + FRAME_LEN).sum()
+    /// Bytes of start-up media that wait.
+    pub(crate) fn starting_len(&self) -> usize {
+        let waiting = self.others.iter().filter(|job| job.class == Class::Startup);
+        waiting.map(|job| job.len + FRAME_LEN).sum()
     }
+}
 
-    fn turn(&mut self, may_start: impl Fn(PeerId) -> bool) -> Option<usize> {
-        let [repair, push, startup] = &mut self.queues;
-        if !repair.is_empty() && (push.is_empty() || self.repair_credit > 0) {
-            return Some(Class::Repair as usize);
-        }
-        // The first whose link bears it, so that one slow joiner does not hold up the others.
-        let ready = || startup.iter().position(|job| may_start(job.to));
-        if !push.is_empty() && (self.startup_credit <= 0 || ready().is_none()) {
-            return Some(Class::Push as usize);
-        }
-        let ready = ready()?;
-        if ready > 0
-            && let Some(job) = startup.remove(ready)
-        {
-            startup.push_front(job);
-        }
-        Some(Class::Startup as usize)
-    }
-
-    /// While they wait together, repair may take a quarter of what pushes take, and start-up a third.
-    fn account(&mut self, job: &Job) {
-        let len = i64::try_from(job.len).unwrap_or(0);
-        let (repair, startup) = match job.class {
-            Class::Repair => (-len, 0),
-            Class::Push => (len / 4, len / 3),
-            Class::Startup => (0, -len),
-        };
-        self.repair_credit = (self.repair_credit + repair).clamp(-CREDIT_LIMIT, CREDIT_LIMIT);
-        let has_startup = !self.queues[Class::Startup as usize].is_empty();
-        let startup_credit = (self.startup_credit + startup).clamp(-CREDIT_LIMIT, CREDIT_LIMIT);
-        self.startup_credit = if has_startup { startup_credit } else { 0 };
-    }
+fn is_too_late(job: &Job, now: Instant) -> bool {
+    let limit = if job.class == Class::Repair { REPAIR_LATE_LIMIT } else { LATE_LIMIT };
+    now.since(job.due) > limit
 }

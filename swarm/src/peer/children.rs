@@ -36,8 +36,10 @@ const REDIRECT_INTERVAL: Duration = Duration::from_millis(500);
 const REDIRECT_GAIN: u16 = 2;
 /// A viewer is told of room at most this often.
 const INVITE_INTERVAL: Duration = Duration::from_secs(2);
-/// Pushes that wait longer than this say that there are too many children.
-const PUSH_WAIT_LIMIT: Duration = Duration::from_millis(600);
+/// Media that goes later than it should by this much says that there are too many children.
+const LATENESS_LIMIT: Duration = Duration::from_millis(300);
+/// Start-up media that waits for longer than this on a limited uplink lets no other child in.
+const STARTUP_WAIT_LIMIT: Duration = Duration::from_millis(1200);
 
 /// A wish to be fed.
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +59,7 @@ impl Peer {
             return;
         };
         let is_child = self.uploads.child(from, stripe).is_some_and(|child| child.leaves_at.is_none());
-        let has_room = is_child || self.n_free() > 0 || self.make_way(from, ask, now);
+        let has_room = is_child || (!self.is_starting_others() && (self.n_free() > 0 || self.make_way(from, ask, now)));
         if !has_room {
             self.refuse(from, stripe, now);
             if ask.is_starving {
@@ -73,6 +75,12 @@ impl Peer {
         );
         self.send_control(from, Control::Accept { stripe, path }, now);
         self.catch_up(from, stripe, now);
+    }
+
+    /// Whether joiners already wait for what they begin with: another one would make all of them late.
+    fn is_starting_others(&self) -> bool {
+        let limit = self.pacer.rate().map(|rate| rate.bytes_in(STARTUP_WAIT_LIMIT));
+        limit.is_some_and(|limit| self.pacer.starting_len() as u64 > limit)
     }
 
     pub(super) fn on_unsubscribe(&mut self, from: PeerId, stripe: Stripe) {
@@ -313,7 +321,7 @@ impl Peer {
 
     /// The uplink was limited, or the stream grew: the newest children go.
     fn release_excess(&mut self, now: Instant) {
-        let is_late = self.pacer.push_wait(now) > PUSH_WAIT_LIMIT;
+        let is_late = self.pacer.lateness(now) > LATENESS_LIMIT;
         let n_excess = self.uploads.n_used().saturating_sub(self.n_slots()).max(usize::from(is_late));
         for _ in 0..n_excess {
             let all = Stripe::all().flat_map(|stripe| {

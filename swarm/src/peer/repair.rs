@@ -20,12 +20,13 @@ const CATCH_UP: Duration = Duration::from_secs(3);
 const ORPHAN_MARGIN: Duration = Duration::from_millis(80);
 /// After a refusal it is asked for again, elsewhere, after this long.
 const RETRY_MARGIN: Duration = Duration::from_millis(60);
-/// Time before its playout at which a block is pulled whatever else: three tries.
-const URGENT: Duration = Duration::from_millis(800);
-/// Time before its playout from which on the server is asked.
-const LAST_RESORT: Duration = Duration::from_millis(600);
-/// Tries with neighbours before the server is asked.
-const TRIES_LIMIT: u8 = 2;
+/// Time before its playout at which a block is pulled whatever else: two tries and a last one with the server.
+const URGENT: Duration = Duration::from_millis(700);
+/// Time before its playout from which on the server is asked. Not sooner: what is late everywhere is late because the
+/// server is busy, and pulls by those whom it does not feed would keep it so.
+const LAST_RESORT: Duration = Duration::from_millis(400);
+/// The same for a stripe that nobody pushes.
+const ORPHAN_RESORT: Duration = Duration::from_millis(900);
 /// A part must be there this long before it plays: append and decode.
 const APPEND_MARGIN: Duration = Duration::from_millis(150);
 /// An answer takes at least this long to be called late.
@@ -38,10 +39,8 @@ const ASK_LIMIT: u32 = 4;
 const SERVER_ASK_LIMIT: u32 = 16;
 /// Blocks asked for in one look.
 const LOOK_LIMIT: usize = 32;
-/// Pulls answered while this much waits for the asker's link; more would come too late.
-const SERVE_BACKLOG: usize = 192 * 1024;
-/// Repair that may wait for its turn on a limited uplink, in bytes: half a second of 3 Mbit/s.
-const SERVE_WAIT_LEN: usize = 192 * 1024;
+/// Pulls are answered while no more than this waits on all links; behind more they would come too late.
+const SERVE_BACKLOG: usize = 96 * 1024;
 
 /// A block that is wanted by pull.
 struct Want {
@@ -53,12 +52,13 @@ struct Want {
 
 impl Peer {
     pub(super) fn on_request(&mut self, from: PeerId, blocks: &[BlockId], now: Instant) {
-        let backlog = self.neighbours.get(from).map_or(0, |link| link.backlog);
+        let backlog: usize = self.neighbours.iter().map(|(_, link)| link.backlog).sum();
         let mut missing = Vec::new();
         for &block in blocks {
-            let is_busy = backlog > SERVE_BACKLOG || self.pacer.waiting_len(Class::Repair) > SERVE_WAIT_LEN;
             let is_shut = self.config.uplink_limit.is_some_and(|limit| limit.0 == 0);
-            if is_busy || is_shut || !self.window.holds(block) {
+            let is_here = self.window.holds(block) && !is_shut && backlog < SERVE_BACKLOG;
+            let len = self.window.part_of(block).map_or(0, |part| part.message_len(block.number));
+            if !is_here || !self.pacer.admit_pull(len, now) {
                 missing.push(block);
             } else {
                 // It may wait in a less urgent class.
@@ -199,7 +199,12 @@ impl Peer {
     /// A neighbour that has it and is not busy; the server when time or tries run out.
     fn source_for(&mut self, want: &Want, now: Instant) -> Option<PeerId> {
         let index = self.window.index(want.block.track)?;
-        let is_last_resort = want.plays_in < LAST_RESORT || want.n_tries >= TRIES_LIMIT;
+        let stripe = want.block.number.stripe();
+        let lane = self.stripes.lane(stripe);
+        let is_orphan = self.needs_provider(stripe, now);
+        let is_its_provider = lane.provider_is(PeerId::SERVER);
+        let resort = if is_orphan || is_its_provider { ORPHAN_RESORT } else { LAST_RESORT };
+        let is_last_resort = want.plays_in < resort;
         let server = self.neighbours.get(PeerId::SERVER).filter(|link| link.is_greeted);
         let is_server_free = server.is_some_and(|link| link.n_asked < SERVER_ASK_LIMIT);
         let has = |link: &crate::neighbours::Neighbour| link.has[index].contains(want.block.number.0);
@@ -209,7 +214,7 @@ impl Peer {
         let able: Vec<(u32, PeerId)> = able.map(|(peer, link)| (link.n_asked, peer)).collect();
         let able: Vec<(u32, PeerId)> =
             able.into_iter().filter(|(_, peer)| !self.is_silent(*peer, now)).collect();
-        if is_server_free && (is_last_resort || able.is_empty()) {
+        if is_server_free && is_last_resort && (able.is_empty() || want.plays_in < LAST_RESORT) {
             return Some(PeerId::SERVER);
         }
         let scored = able.into_iter().map(|(n_asked, peer)| {

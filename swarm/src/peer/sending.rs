@@ -8,12 +8,16 @@ use cardume_wire::{BlockId, PeerId};
 
 use super::Peer;
 use crate::pacer::{Cargo, Class, FRAME_LEN, Job, Turn};
-use crate::{Instant, Outgoing};
+use crate::{Instant, Outgoing, PartFacts};
 
 /// A link with more than this waiting takes no start-up media: control and pushes would wait behind it.
 const STARTUP_BACKLOG: usize = 128 * 1024;
-/// A new child's pushes line up behind what it has to catch up with for so long.
-const STARTUP_LIMIT: Duration = Duration::from_secs(3);
+/// A pull is answered within this, or a busy uplink sends something else first.
+const REPAIR_DUE: Duration = Duration::from_millis(200);
+/// A push goes within this: the buffer of children bears it, and key frames of other children go first.
+const PUSH_DUE: Duration = Duration::from_millis(800);
+/// What a joiner begins with goes within this: half of a good start-up time.
+const STARTUP_DUE: Duration = Duration::from_millis(400);
 /// A link with more than this waiting takes no media at all: half a second of 6 Mbit/s.
 pub(super) const BACKLOG_LIMIT: usize = 384 * 1024;
 
@@ -32,33 +36,34 @@ impl Peer {
 
     pub(super) fn queue_catalog(&mut self, to: PeerId, now: Instant) {
         let len = self.window.catalog_len();
-        self.queue(Job { to, cargo: Cargo::Catalog, class: Class::Push, len, queued_at: now, media_us: 0 });
+        let due = self.due(Class::Repair, None, now);
+        self.queue(Job { to, cargo: Cargo::Catalog, class: Class::Push, len, due }, now);
     }
 
     /// Lines up a descriptor that the neighbour does not have yet.
     pub(super) fn queue_descriptor(&mut self, to: PeerId, id: PartId, class: Class, now: Instant) {
         let Some(index) = self.window.index(id.track) else { return };
         let Some(part) = self.window.part(id) else { return };
-        let (len, media_us) = (part.descriptor_len, part.start_us);
+        let (len, due) = (part.descriptor_len, self.due(class, Some(part), now));
         let Some(neighbour) = self.neighbours.get_mut(to) else { return };
         if neighbour.described[index].contains(id.sequence) && class != Class::Repair {
             return;
         }
         neighbour.described[index].insert(id.sequence);
-        self.queue(Job { to, cargo: Cargo::Descriptor(id), class, len, queued_at: now, media_us });
+        self.queue(Job { to, cargo: Cargo::Descriptor(id), class, len, due }, now);
     }
 
     /// Lines up a block that the neighbour does not have yet, or asks for.
     pub(super) fn queue_block(&mut self, to: PeerId, block: BlockId, class: Class, now: Instant) {
         let Some(index) = self.window.index(block.track) else { return };
         let Some(part) = self.window.part_of(block) else { return };
-        let (len, media_us) = (part.message_len(block.number), part.start_us);
+        let (len, due) = (part.message_len(block.number), self.due(class, Some(part), now));
         let Some(neighbour) = self.neighbours.get_mut(to) else { return };
         if class != Class::Repair && neighbour.has[index].contains(block.number.0) {
             return;
         }
         neighbour.has[index].insert(block.number.0);
-        self.queue(Job { to, cargo: Cargo::Block(block), class, len, queued_at: now, media_us });
+        self.queue(Job { to, cargo: Cargo::Block(block), class, len, due }, now);
     }
 
     /// Sends what may go now.
@@ -75,11 +80,11 @@ impl Peer {
         self.next_send_at = self.pacer.next_at().map(|at| at.max(now + Duration::from_micros(1)));
     }
 
-    fn queue(&mut self, mut job: Job) {
-        let now = job.queued_at;
+    fn queue(&mut self, mut job: Job, now: Instant) {
         // Who is still catching up needs the old before the new.
-        if job.class == Class::Push && self.is_new_child(job, now) && self.pacer.is_starting(job.to) {
+        if job.class == Class::Push && job.cargo != Cargo::Catalog && self.pacer.is_starting(job.to) {
             job.class = Class::Startup;
+            job.due = now + PUSH_DUE;
         }
         let is_choked = self.neighbours.get(job.to).is_some_and(|link| link.backlog > BACKLOG_LIMIT);
         if is_choked || !self.pacer.push(job) {
@@ -87,15 +92,18 @@ impl Peer {
         }
     }
 
-    /// Not for long: on a busy uplink who only ever gets what is left would fall behind for good.
-    fn is_new_child(&self, job: Job, now: Instant) -> bool {
-        let stripe = match job.cargo {
-            Cargo::Block(block) => Some(block.number.stripe()),
-            Cargo::Descriptor(id) => self.window.part(id).map(|part| part.first_block.stripe()),
-            Cargo::Catalog => None,
-        };
-        let child = stripe.and_then(|stripe| self.uploads.child(job.to, stripe));
-        child.is_some_and(|child| now.since(child.since) < STARTUP_LIMIT)
+    /// When a message about this part should be gone. What a joiner needs first is due soon, what it needs later
+    /// with its playout; pushes have some slack on a busy uplink, as none of them is on screen yet.
+    fn due(&self, class: Class, part: Option<&PartFacts>, now: Instant) -> Instant {
+        match class {
+            Class::Repair => now + REPAIR_DUE,
+            Class::Push => now + PUSH_DUE,
+            Class::Startup => {
+                let plays_at = part.zip(self.goal_us(now)).map(|(part, goal)| part.start_us.saturating_sub(goal));
+                let latest = STARTUP_DUE + Duration::from_micros(plays_at.unwrap_or(0));
+                now + latest.min(PUSH_DUE)
+            }
+        }
     }
 
     fn send_job(&mut self, job: Job) {

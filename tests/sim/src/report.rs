@@ -22,6 +22,8 @@ pub struct ViewerReport {
     pub stalled_ms: u64,
     /// The longest, milliseconds.
     pub longest_stall_ms: u64,
+    /// When each began and how long it was, milliseconds of the run.
+    pub stalls_ms: Vec<(u64, u64)>,
     /// Share of the time since the start that it played.
     pub continuity: f64,
     /// Median latency, milliseconds.
@@ -240,6 +242,7 @@ impl Totals {
             n_stalls: stalls.len(),
             stalled_ms: stalled / 1000,
             longest_stall_ms: stalls.iter().map(|(from, to)| to - from).max().unwrap_or(0) / 1000,
+            stalls_ms: stalls.iter().map(|(from, to)| (from / 1000, (to - from) / 1000)).collect(),
             continuity: ratio(played as f64, (played + stalled) as f64),
             latency_ms: latency(50),
             latency_max_ms: latency(100),

@@ -298,6 +298,7 @@ impl World {
 
     fn input(&mut self, id: PeerId, input: Input) {
         let now = self.now;
+        if std::env::var("T").is_ok_and(|t| t == id.number().to_string()) { eprintln!("{:.3} IN {input:?}", now as f64/1e6); }
         let Some(node) = self.live(id) else { return };
         let instant = node.instant(now);
         node.peer.handle_input(input, instant);
@@ -326,6 +327,7 @@ impl World {
 
     fn output(&mut self, id: PeerId, output: Output) {
         let now = self.now;
+        if std::env::var("T").is_ok_and(|t| t == id.number().to_string()) { eprintln!("{:.3} OUT {output:?}", now as f64/1e6); }
         match output {
             Output::Send { to, message } => self.send(id, to, message),
             Output::Deliver { part } => self.deliver(id, part),
