@@ -115,6 +115,16 @@ impl Pacer {
         has_room
     }
 
+    /// Moves a message that waits already nearer to its turn; false when none such waits.
+    pub(crate) fn hurry(&mut self, to: PeerId, cargo: Cargo, due: Instant) -> bool {
+        let is_it = |job: &Job| job.to == to && job.cargo == cargo;
+        if self.pushes.iter().any(is_it) {
+            return true;
+        }
+        let waiting = self.others.iter().position(is_it).and_then(|index| self.others.remove(index));
+        waiting.is_some_and(|job| self.push(Job { due: job.due.min(due), ..job }))
+    }
+
     /// Control went: it never waits, but what waits has to make up for it.
     pub(crate) fn charge(&mut self, len: usize, now: Instant) {
         if let Some(bucket) = &mut self.bucket {

@@ -58,12 +58,13 @@ impl Peer {
             let is_shut = self.config.uplink_limit.is_some_and(|limit| limit.0 == 0);
             let is_here = self.window.holds(block) && !is_shut && backlog < SERVE_BACKLOG;
             let len = self.window.part_of(block).map_or(0, |part| part.message_len(block.number));
-            if !is_here || !self.pacer.admit_pull(len, now) {
-                missing.push(block);
-            } else {
-                // It may wait in a less urgent class.
-                self.pacer.retain(|job| job.to != from || job.cargo != Cargo::Block(block));
+            if self.pacer.hurry(from, Cargo::Block(block), now) {
+                continue;
+            }
+            if is_here && self.pacer.admit_pull(len, now) {
                 self.queue_block(from, block, Class::Repair, now);
+            } else {
+                missing.push(block);
             }
         }
         if !missing.is_empty() {
