@@ -31,7 +31,7 @@ pub enum BroadcastError {
     Busy,
     /// The tracks cannot be broadcast together.
     #[error("these tracks cannot be broadcast: {0}")]
-    Tracks(#[from] CatalogError),
+    Tracks(CatalogError),
     /// The tracker is going down.
     #[error("the tracker is shutting down")]
     ShuttingDown,
@@ -227,7 +227,7 @@ impl Reservation {
     /// broadcast before the last one is still being wound up.
     pub fn start(self, tracks: Vec<Track>) -> Result<Broadcast, BroadcastError> {
         // The epoch comes later; any will do to check the tracks.
-        let tracks = Catalog::new(Epoch(0), tracks)?.tracks().to_vec();
+        let tracks = Catalog::new(Epoch(0), tracks).map_err(BroadcastError::Tracks)?.tracks().to_vec();
         let (sender, parts) = mpsc::channel(PART_QUEUE_LIMIT);
         self.channel.starts.try_send(Start { tracks, parts }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => BroadcastError::Busy,

@@ -127,7 +127,7 @@ pub type Flags = <Config as confique::Config>::Layer;
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read the configuration file {path}: {source}")]
+    #[error("cannot read the configuration file {path}")]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -135,15 +135,15 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// A key or value in the file is wrong.
-    #[error("in {origin}: {source}")]
+    #[error("in {origin}: {reason}")]
     Toml {
         /// The file.
         origin: String,
         /// What is wrong, with line and column.
-        source: Box<toml::de::Error>,
+        reason: Box<toml::de::Error>,
     },
     /// An environment variable is wrong.
-    #[error("{0:#}")]
+    #[error(transparent)]
     Value(#[from] confique::Error),
     /// Two channels have one id.
     #[error("channel {0:?} is defined twice")]
@@ -276,7 +276,7 @@ impl ChannelConfig {
 
 fn parse(text: &str, origin: &str) -> Result<Flags, ConfigError> {
     toml::from_str(text)
-        .map_err(|source| ConfigError::Toml { origin: origin.to_owned(), source: Box::new(source) })
+        .map_err(|reason| ConfigError::Toml { origin: origin.to_owned(), reason: Box::new(reason) })
 }
 
 fn is_web_url(url: &str) -> bool {

@@ -38,7 +38,7 @@ pub struct File {
 
 /// A site directory that is none.
 #[derive(Debug, thiserror::Error)]
-#[error("{path} has no index.html: is it the built site? ({source})")]
+#[error("{path} has no index.html: is it the built site?")]
 pub struct NoSite {
     path: PathBuf,
     source: std::io::Error,

@@ -14,7 +14,7 @@ const EPOCHS: TableDefinition<'_, &str, u32> = TableDefinition::new("epochs");
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The data directory cannot be made.
-    #[error("cannot create the data directory {path}: {source}")]
+    #[error("cannot create the data directory {path}")]
     Directory {
         /// The directory.
         path: PathBuf,
@@ -41,10 +41,10 @@ pub enum StoreError {
         reason: String,
     },
     /// A read or a write failed.
-    #[error("the store in the data directory failed: {0}")]
+    #[error("the store in the data directory failed")]
     Failed(#[from] Box<redb::Error>),
     /// The system has no random numbers.
-    #[error("the system gives no random numbers: {0}")]
+    #[error("the system gives no random numbers")]
     Random(#[from] getrandom::Error),
 }
 

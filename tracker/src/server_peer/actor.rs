@@ -154,7 +154,8 @@ impl Actor {
             Ok(Ok(epoch)) => Some(epoch),
             // Without a number that has never been used nobody could tell the broadcast from an older one.
             Ok(Err(error)) => {
-                tracing::error!(channel = %self.end.channel().id(), "no broadcast: {error}");
+                let error = anyhow::Error::from(error);
+                tracing::error!(channel = %self.end.channel().id(), "no broadcast: {error:#}");
                 None
             }
             Err(_) => None,
