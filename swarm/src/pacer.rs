@@ -61,14 +61,13 @@ pub(crate) enum Turn {
     Drop(Job),
 }
 
-/// Lets media pass, never beyond the limit: pushes first, as each of them feeds a subtree and their number is limited;
-/// then pulls, which are limited too, and start-up media, what is due first before the rest.
+/// Lets media pass, never beyond the limit: pulls first, as they are the most urgent and limited; then pushes, whose
+/// number is limited too; what is left takes start-up media. Within each, what is due first goes first.
 #[derive(Clone, Debug)]
 pub(crate) struct Pacer {
     bucket: Option<Bucket>,
-    pushes: VecDeque<Job>,
-    /// Pulls and start-up media by rising due time; equals in the order they came.
-    others: VecDeque<Job>,
+    /// By class and rising due time; equals in the order they came.
+    queues: [VecDeque<Job>; 3],
     /// What pulls may take.
     pulls: Option<Bucket>,
     /// When the message whose turn it is may pass.
@@ -77,8 +76,7 @@ pub(crate) struct Pacer {
 
 impl Pacer {
     pub(crate) fn new(limit: Option<BitsPerSec>, burst: usize, now: Instant) -> Self {
-        let mut pacer =
-            Self { bucket: None, pushes: VecDeque::new(), others: VecDeque::new(), pulls: None, next_at: None };
+        let mut pacer = Self { bucket: None, queues: Default::default(), pulls: None, next_at: None };
         pacer.set_limit(limit, burst, now);
         pacer
     }
@@ -106,7 +104,7 @@ impl Pacer {
 
     /// Lines a message up; false when too many wait.
     pub(crate) fn push(&mut self, job: Job) -> bool {
-        let queue = if job.class == Class::Push { &mut self.pushes } else { &mut self.others };
+        let queue = &mut self.queues[job.class as usize];
         let has_room = queue.len() < QUEUE_LIMIT;
         if has_room {
             let place = queue.partition_point(|waiting| waiting.due <= job.due);
@@ -118,10 +116,11 @@ impl Pacer {
     /// Moves a message that waits already nearer to its turn; false when none such waits.
     pub(crate) fn hurry(&mut self, to: PeerId, cargo: Cargo, due: Instant) -> bool {
         let is_it = |job: &Job| job.to == to && job.cargo == cargo;
-        if self.pushes.iter().any(is_it) {
+        let [pulls, pushes, startup] = &mut self.queues;
+        if pulls.iter().any(is_it) || pushes.iter().any(is_it) {
             return true;
         }
-        let waiting = self.others.iter().position(is_it).and_then(|index| self.others.remove(index));
+        let waiting = startup.iter().position(is_it).and_then(|index| startup.remove(index));
         waiting.is_some_and(|job| self.push(Job { due: job.due.min(due), ..job }))
     }
 
@@ -136,14 +135,14 @@ impl Pacer {
     /// `may_start` says whether a peer bears more start-up media now.
     pub(crate) fn pop(&mut self, now: Instant, may_start: impl Fn(PeerId) -> bool) -> Option<Turn> {
         self.next_at = None;
-        for queue in [&mut self.pushes, &mut self.others] {
+        for queue in &mut self.queues {
             if queue.front().is_some_and(|job| is_too_late(job, now)) {
                 return queue.pop_front().map(Turn::Drop);
             }
         }
         // One slow joiner does not hold up the others.
         let is_ready = |job: &Job| job.class != Class::Startup || may_start(job.to);
-        let queue = if self.pushes.is_empty() { &mut self.others } else { &mut self.pushes };
+        let queue = self.queues.iter_mut().find(|queue| !queue.is_empty())?;
         let index = queue.iter().position(is_ready)?;
         let len = queue.get(index)?.len + FRAME_LEN;
         if let Some(bucket) = &mut self.bucket {
@@ -163,24 +162,24 @@ impl Pacer {
 
     /// Whether start-up media waits for this peer.
     pub(crate) fn is_starting(&self, peer: PeerId) -> bool {
-        self.others.iter().any(|job| job.class == Class::Startup && job.to == peer)
+        self.queues[Class::Startup as usize].iter().any(|job| job.to == peer)
     }
 
     /// Drops what does not pass the test.
     pub(crate) fn retain(&mut self, keep: impl Fn(&Job) -> bool) {
-        self.pushes.retain(|job| keep(job));
-        self.others.retain(|job| keep(job));
+        for queue in &mut self.queues {
+            queue.retain(|job| keep(job));
+        }
     }
 
     /// How late the next push is.
     pub(crate) fn lateness(&self, now: Instant) -> Duration {
-        self.pushes.front().map_or(Duration::ZERO, |job| now.since(job.due))
+        self.queues[Class::Push as usize].front().map_or(Duration::ZERO, |job| now.since(job.due))
     }
 
     /// Bytes of start-up media that wait.
     pub(crate) fn starting_len(&self) -> usize {
-        let waiting = self.others.iter().filter(|job| job.class == Class::Startup);
-        waiting.map(|job| job.len + FRAME_LEN).sum()
+        self.queues[Class::Startup as usize].iter().map(|job| job.len + FRAME_LEN).sum()
     }
 }
 

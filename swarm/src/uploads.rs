@@ -76,6 +76,11 @@ impl Uploads {
         self.children.iter().flat_map(BTreeMap::values).filter(|child| child.leaves_at.is_none()).count()
     }
 
+    /// Children of a stripe that were not released.
+    pub(crate) fn n_staying(&self, stripe: Stripe) -> usize {
+        self.children(stripe).filter(|(_, child)| child.leaves_at.is_none()).count()
+    }
+
     pub(crate) fn add(&mut self, peer: PeerId, stripe: Stripe, child: Child) {
         self.children[stripe.index()].insert(peer, child);
     }

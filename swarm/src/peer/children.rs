@@ -59,7 +59,8 @@ impl Peer {
             return;
         };
         let is_child = self.uploads.child(from, stripe).is_some_and(|child| child.leaves_at.is_none());
-        let has_room = is_child || (!self.is_starting_others() && (self.n_free() > 0 || self.make_way(from, ask, now)));
+        let has_room = is_child
+            || (!self.is_starting_others() && (self.has_slot_in(stripe) || self.make_way(from, ask, now)));
         if !has_room {
             self.refuse(from, stripe, now);
             if ask.is_starving {
@@ -97,9 +98,14 @@ impl Peer {
 
     /// Stripes we could push, all children together.
     pub(super) fn n_slots(&self) -> usize {
+        self.slots_with(RESERVE)
+    }
+
+    /// The same with another part of the uplink kept back. Measured rates waver: who is in stays up to half the reserve.
+    fn slots_with(&self, reserve: u64) -> usize {
         match (self.pacer.rate(), self.config.role) {
             (Some(rate), _) => {
-                let usable = rate.0 - rate.0 / RESERVE;
+                let usable = rate.0 - rate.0 / reserve;
                 usize::try_from(usable / self.stripe_rate().0.max(1))
                     .unwrap_or(usize::MAX)
                     .min(SLOTS_UNLIMITED)
@@ -319,21 +325,27 @@ impl Peer {
         Some((peer, stripe))
     }
 
-    /// The uplink was limited, or the stream grew: the newest children go.
+    /// The uplink was limited, or the stream grew: children of the stripes with most of them go, the newest first.
     fn release_excess(&mut self, now: Instant) {
         let is_late = self.pacer.lateness(now) > LATENESS_LIMIT;
-        let n_excess = self.uploads.n_used().saturating_sub(self.n_slots()).max(usize::from(is_late));
+        let limit = self.slots_with(RESERVE * 2);
+        let n_excess = self.uploads.n_used().saturating_sub(limit).max(usize::from(is_late));
         for _ in 0..n_excess {
-            let all = Stripe::all().flat_map(|stripe| {
-                self.uploads
-                    .children(stripe)
-                    .map(move |(peer, child)| (child.leaves_at, child.since, peer, stripe))
-            });
-            let newest =
-                all.filter(|(leaves_at, ..)| leaves_at.is_none()).max_by_key(|(_, since, ..)| *since);
-            let Some((_, _, peer, stripe)) = newest else { return };
+            let counts = Stripe::all().map(|stripe| (self.uploads.n_staying(stripe), stripe));
+            // The last child of a stripe feeds all others.
+            let Some((_, stripe)) = counts.filter(|(n, _)| *n > 1).max() else { return };
+            let staying = self.uploads.children(stripe).filter(|(_, child)| child.leaves_at.is_none());
+            let Some((peer, _)) = staying.max_by_key(|(_, child)| child.since) else { return };
             self.release(peer, stripe, &[], now);
         }
+    }
+
+    /// Whether a child more fits in this stripe, with one slot kept for each other stripe that has no child yet.
+    fn has_slot_in(&self, stripe: Stripe) -> bool {
+        let is_bare = |other: &Stripe| *other != stripe && self.uploads.n_staying(*other) == 0;
+        let n_kept = if self.config.role == Role::Server { Stripe::all().filter(is_bare).count() } else { 0 };
+        let is_first = self.config.role == Role::Server && self.uploads.n_staying(stripe) == 0;
+        is_first || self.n_free() > n_kept
     }
 
     /// The server tells some viewers that it has room: a few each time, so that not all come at once.

@@ -173,7 +173,8 @@ impl Peer {
                     let margin = if is_orphan { ORPHAN_MARGIN } else { JOIN_MARGIN };
                     let margin = if n_tries > 0 { RETRY_MARGIN * (1 << n_tries.min(4)) } else { margin };
                     let is_late = (is_orphan || is_joining || n_tries > 0) && now.since(since) > margin;
-                    let is_urgent = !is_joining && track.next.is_some()
+                    let is_urgent = !is_joining
+                        && track.next.is_some()
                         && n_tries == 0
                         && plays_in < URGENT
                         && now.since(since) > ORPHAN_MARGIN;

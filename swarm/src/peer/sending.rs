@@ -99,7 +99,8 @@ impl Peer {
             Class::Repair => now + REPAIR_DUE,
             Class::Push => now + PUSH_DUE,
             Class::Startup => {
-                let plays_at = part.zip(self.goal_us(now)).map(|(part, goal)| part.start_us.saturating_sub(goal));
+                let plays_at =
+                    part.zip(self.goal_us(now)).map(|(part, goal)| part.start_us.saturating_sub(goal));
                 let latest = STARTUP_DUE + Duration::from_micros(plays_at.unwrap_or(0));
                 now + latest.min(PUSH_DUE)
             }

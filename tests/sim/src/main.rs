@@ -28,13 +28,17 @@ struct Arguments {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let scenario = named(&arguments.name, arguments.peers)
-        .with_context(|| format!("there is no scenario {:?}; there are {}", arguments.name, NAMES.join(", ")))?;
+    let scenario = named(&arguments.name, arguments.peers).with_context(|| {
+        format!("there is no scenario {:?}; there are {}", arguments.name, NAMES.join(", "))
+    })?;
     let length = scenario.length.as_secs();
     let begun = Instant::now();
     let report = World::new(scenario, arguments.seed).run(|Progress { seconds, n_events }| {
         if seconds % 10 == 0 {
-            eprintln!("{seconds} of {length} s, {n_events} events, {:.1} s passed", begun.elapsed().as_secs_f64());
+            eprintln!(
+                "{seconds} of {length} s, {n_events} events, {:.1} s passed",
+                begun.elapsed().as_secs_f64()
+            );
         }
     });
     let seconds = begun.elapsed().as_secs_f64();

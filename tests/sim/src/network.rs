@@ -30,13 +30,7 @@ pub(crate) struct Uplink {
 impl Uplink {
     /// Bits per second.
     pub(crate) fn new(rate: u64) -> Self {
-        Self {
-            rate,
-            queues: BTreeMap::new(),
-            waiting: BTreeMap::new(),
-            last: PeerId::SERVER,
-            is_busy: false,
-        }
+        Self { rate, queues: BTreeMap::new(), waiting: BTreeMap::new(), last: PeerId::SERVER, is_busy: false }
     }
 
     /// Lines a message up; true when the uplink has to be started.

@@ -80,7 +80,12 @@ impl Player {
         self.advance(now);
         let position = self.position();
         let buffered = self.buffered().into_iter().filter(|(_, end)| *end >= position).collect();
-        PlayerState { playhead_us: position, buffered, is_paused: false, is_seeking: self.seeks_until.is_some() }
+        PlayerState {
+            playhead_us: position,
+            buffered,
+            is_paused: false,
+            is_seeking: self.seeks_until.is_some(),
+        }
     }
 
     /// Capture to screen; `None` before the start.
@@ -101,7 +106,12 @@ impl Player {
         self.stalls.iter().copied().chain(open).collect()
     }
 
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small")]
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "small"
+    )]
     fn advance(&mut self, now: u64) {
         let mut from = self.at;
         self.at = now;
@@ -152,10 +162,17 @@ impl Player {
     fn ahead(&self) -> u64 {
         let position = self.position();
         let ranges = self.buffered();
-        ranges.iter().find(|(start, end)| *start <= position && position < *end).map_or(0, |(_, end)| end - position)
+        ranges
+            .iter()
+            .find(|(start, end)| *start <= position && position < *end)
+            .map_or(0, |(_, end)| end - position)
     }
 
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "media times are small and positive")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "media times are small and positive"
+    )]
     fn position(&self) -> u64 {
         self.playhead.round() as u64
     }
@@ -163,7 +180,9 @@ impl Player {
     /// Where all tracks have media.
     fn buffered(&self) -> Vec<(u64, u64)> {
         let mut tracks = self.ranges.values();
-        let Some(first) = tracks.next().filter(|_| self.ranges.len() == self.n_tracks) else { return Vec::new() };
+        let Some(first) = tracks.next().filter(|_| self.ranges.len() == self.n_tracks) else {
+            return Vec::new();
+        };
         tracks.fold(first.clone(), |common, track| intersect(&common, track))
     }
 }

@@ -105,7 +105,8 @@ impl Report {
         startups.sort_unstable();
         world.recoveries.sort_unstable();
         let rate = (world.scenario.video_rate + world.scenario.audio_rate) as f64;
-        let started: Vec<&ViewerReport> = viewers.iter().filter(|viewer| viewer.startup_ms.is_some()).collect();
+        let started: Vec<&ViewerReport> =
+            viewers.iter().filter(|viewer| viewer.startup_ms.is_some()).collect();
         let n_good = started.iter().filter(|viewer| viewer.continuity >= 0.99).count();
         let media = totals.from_peers + totals.from_server;
         let on_air = world.scenario.length - world.scenario.join_at.min(world.scenario.length);
@@ -114,7 +115,10 @@ impl Report {
             seed: world.seed(),
             continuity: ratio(started.iter().map(|viewer| viewer.continuity).sum(), started.len() as f64),
             viewers_at_99: ratio(n_good as f64, started.len() as f64),
-            stalled_s_per_hour: ratio(totals.stalled as f64 * 3600.0, (totals.played + totals.stalled) as f64),
+            stalled_s_per_hour: ratio(
+                totals.stalled as f64 * 3600.0,
+                (totals.played + totals.stalled) as f64,
+            ),
             longest_stall_ms: viewers.iter().map(|viewer| viewer.longest_stall_ms).max().unwrap_or(0),
             latency_ms: [at(&latencies, 50), at(&latencies, 95), at(&latencies, 99), at(&latencies, 100)]
                 .map(|micros| micros / 1000),
@@ -159,7 +163,11 @@ impl Report {
             goals.push(at_most("longest stall, ms", self.longest_stall_ms as f64, longest_limit));
         }
         if self.recovery_ms[1] > 0 {
-            goals.push(at_most("provider replaced after silent death p99, ms", self.recovery_ms[1] as f64, 1000.0));
+            goals.push(at_most(
+                "provider replaced after silent death p99, ms",
+                self.recovery_ms[1] as f64,
+                1000.0,
+            ));
         }
         goals
     }
@@ -171,7 +179,10 @@ impl Report {
         let [r50, r99] = self.recovery_ms;
         let rows = [
             ("viewers", format!("{} ({} never started)", self.viewers.len(), self.n_never_started)),
-            ("continuity", format!("{:.4} mean, {:.3} of viewers at 99 %", self.continuity, self.viewers_at_99)),
+            (
+                "continuity",
+                format!("{:.4} mean, {:.3} of viewers at 99 %", self.continuity, self.viewers_at_99),
+            ),
             ("stalls", format!("{:.1} s/h, longest {} ms", self.stalled_s_per_hour, self.longest_stall_ms)),
             ("latency", format!("p50 {l50}  p95 {l95}  p99 {l99}  max {l100} ms")),
             ("start-up", format!("p50 {s50}  p95 {s95}  max {s100} ms")),

@@ -211,7 +211,8 @@ impl World {
         let up = self.percentile(self.scenario.uplinks);
         let clock_ahead = self.below(1_000_000_000);
         let error = micros(self.scenario.clock_error);
-        let wall_error = i64::try_from(self.below(2 * error + 1)).unwrap_or(0) - i64::try_from(error).unwrap_or(0);
+        let wall_error =
+            i64::try_from(self.below(2 * error + 1)).unwrap_or(0) - i64::try_from(error).unwrap_or(0);
         let mut config = Config::viewer(id);
         config.uplink_limit = self.scenario.is_uplink_known.then_some(BitsPerSec(up));
         let seed = self.rng.next_u64();
@@ -255,7 +256,8 @@ impl World {
             self.nodes[0].store.insert_part(&part);
             self.input(PeerId::SERVER, Input::Descriptor { from: None, part });
             for number in part.first_block.0..part.first_block.0 + part.n_blocks {
-                let block = BlockId { epoch: part.id.epoch, track: part.id.track, number: BlockNumber(number) };
+                let block =
+                    BlockId { epoch: part.id.epoch, track: part.id.track, number: BlockNumber(number) };
                 self.nodes[0].store.insert_block(PeerId::SERVER, block);
                 self.input(PeerId::SERVER, Input::Block { from: None, block });
             }
@@ -298,7 +300,9 @@ impl World {
 
     fn input(&mut self, id: PeerId, input: Input) {
         let now = self.now;
-        if std::env::var("T").is_ok_and(|t| t == id.number().to_string()) { eprintln!("{:.3} IN {input:?}", now as f64/1e6); }
+        if std::env::var("T").is_ok_and(|t| t == id.number().to_string()) {
+            eprintln!("{:.3} IN {input:?}", now as f64 / 1e6);
+        }
         let Some(node) = self.live(id) else { return };
         let instant = node.instant(now);
         node.peer.handle_input(input, instant);
@@ -327,7 +331,9 @@ impl World {
 
     fn output(&mut self, id: PeerId, output: Output) {
         let now = self.now;
-        if std::env::var("T").is_ok_and(|t| t == id.number().to_string()) { eprintln!("{:.3} OUT {output:?}", now as f64/1e6); }
+        if std::env::var("T").is_ok_and(|t| t == id.number().to_string()) {
+            eprintln!("{:.3} OUT {output:?}", now as f64 / 1e6);
+        }
         match output {
             Output::Send { to, message } => self.send(id, to, message),
             Output::Deliver { part } => self.deliver(id, part),
@@ -465,7 +471,8 @@ impl World {
             return;
         }
         // Offer and answer over the tracker, checks, DTLS, SCTP.
-        let time = self.rtt(from, PeerId::SERVER) + self.rtt(to, PeerId::SERVER) + 3 * self.rtt(from, to) + TRACKER;
+        let time =
+            self.rtt(from, PeerId::SERVER) + self.rtt(to, PeerId::SERVER) + 3 * self.rtt(from, to) + TRACKER;
         self.schedule(self.now + time, Event::OpenLink(from, to));
     }
 
@@ -515,10 +522,12 @@ impl World {
             stats.neighbours.iter().filter(|n| !n.child_in.is_empty()).map(|n| n.peer).collect()
         };
         self.orphans.extend(children.into_iter().map(|child| (child, id, now)));
-        let links: Vec<(PeerId, u64)> = self.nodes[index_of(id)].links.iter().map(|(&p, &l)| (p, l)).collect();
+        let links: Vec<(PeerId, u64)> =
+            self.nodes[index_of(id)].links.iter().map(|(&p, &l)| (p, l)).collect();
         for (peer, link) in links {
             // The tracker's side of a WebSocket is told by the operating system.
-            let after = if id.is_server() || peer.is_server() { self.rtt(id, peer) / 2 } else { DEATH_NOTICED };
+            let after =
+                if id.is_server() || peer.is_server() { self.rtt(id, peer) / 2 } else { DEATH_NOTICED };
             self.schedule(now + after, Event::LinkClosed { at: peer, peer: id, link });
         }
         self.stop(id);
@@ -612,7 +621,8 @@ impl World {
         let node = &self.nodes[index_of(id)];
         let stats = node.peer.stats(node.instant(self.now));
         let now = self.now;
-        let is_fed_by = |dead: PeerId| stats.neighbours.iter().any(|n| n.peer == dead && !n.provides.is_empty());
+        let is_fed_by =
+            |dead: PeerId| stats.neighbours.iter().any(|n| n.peer == dead && !n.provides.is_empty());
         let n_fed: usize = stats.neighbours.iter().map(|n| n.provides.len()).sum();
         let (over, open): (Vec<_>, Vec<_>) = core::mem::take(&mut self.orphans)
             .into_iter()
