@@ -41,9 +41,13 @@ pub(super) fn check(source: &Source) -> Vec<String> {
 /// The name that `line` declares, if it does.
 fn declared(line: &str) -> impl Iterator<Item = &str> {
     let code = line.split("//").next().and_then(|code| code.split('"').next()).unwrap_or_default();
-    let mut words = code.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty());
-    let name = words.find(|word| DECLARATIONS.contains(word)).and_then(|_| words.next());
+    let mut words = code.split_whitespace().skip_while(|word| !DECLARATIONS.contains(word)).skip(1);
+    let name = words.find(|word| *word != "mut").and_then(|word| word.split(|c| !is_in_name(c)).next());
     name.filter(|name| !GIVEN.contains(name)).into_iter()
+}
+
+fn is_in_name(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
 }
 
 fn is_empty(name: &str) -> bool {
@@ -83,6 +87,7 @@ mod tests {
         check("mod utils;", 1);
         check("    pub(crate) fn get_peer(&self) {}", 1);
         check("    let data = 3;", 1);
+        check("    let mut info: Vec<u8> = vec![];", 1);
         check("export class StreamHelper {", 1);
     }
 
@@ -92,5 +97,6 @@ mod tests {
         check("    let channel = map.get_mut(key);", 0);
         check("// fn get_peer would be a bad name", 0);
         check("fn target() {}", 0);
+        check("  const { data } = context.getImageData();", 0);
     }
 }
