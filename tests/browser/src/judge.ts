@@ -1,4 +1,5 @@
 import { expect } from '@playwright/test';
+import { pause } from './until';
 import type { Viewer } from './viewer';
 
 /** A viewer's first seconds are start-up and catching up: what is judged begins after them. */
@@ -85,4 +86,16 @@ export async function expectMoving(viewer: Viewer): Promise<void> {
   await expect
     .poll(async () => (await viewer.probe()).nFrames, { message: 'new pictures' })
     .toBeGreaterThan(nFrames);
+}
+
+/** Parts of what viewers receive in the next seconds that come from neighbours. */
+export async function sharesFromPeers(viewers: readonly Viewer[], overMs: number): Promise<number[]> {
+  const before = await Promise.all(viewers.map((viewer) => viewer.stats()));
+  await pause(overMs);
+  const after = await Promise.all(viewers.map((viewer) => viewer.stats()));
+  return after.map((now, index) => {
+    const fromPeers = (now?.fromPeersLen ?? 0) - (before[index]?.fromPeersLen ?? 0);
+    const fromServer = (now?.fromServerLen ?? 0) - (before[index]?.fromServerLen ?? 0);
+    return fromPeers / (fromPeers + fromServer);
+  });
 }

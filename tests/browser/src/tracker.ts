@@ -27,6 +27,8 @@ export interface ChannelStats {
 export interface TrackerOptions {
   /** As in the configuration: `2400 kbit/s`, `unlimited`. */
   readonly egress?: string;
+  /** With the channel that needs no sender, and no others. */
+  readonly isDemo?: boolean;
 }
 
 /** The built `cardume` on ports and with a data directory of its own. */
@@ -42,7 +44,7 @@ export class Tracker {
   static async start(options: TrackerOptions = {}): Promise<Tracker> {
     const directory = await mkdtemp(join(tmpdir(), 'cardume-test-'));
     const tracker = new Tracker(await freePort(), await freePort(), directory);
-    await writeFile(join(directory, 'cardume.toml'), tracker.#config(options.egress ?? 'unlimited'));
+    await writeFile(join(directory, 'cardume.toml'), tracker.#config(options));
     await tracker.restart();
     return tracker;
   }
@@ -103,11 +105,12 @@ export class Tracker {
     }
   }
 
-  #config(egress: string): string {
+  #config({ egress = 'unlimited', isDemo = false }: TrackerOptions): string {
     return `http = "127.0.0.1:${this.httpPort}"
 rtmp = "127.0.0.1:${this.rtmpPort}"
 data_dir = ${JSON.stringify(join(this.directory, 'data'))}
 egress_limit = "${egress}"
+demo = ${isDemo}
 
 [[channel]]
 id = "${CHANNEL}"

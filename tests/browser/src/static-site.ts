@@ -1,0 +1,25 @@
+import { createServer, type Server } from 'node:http';
+
+/** A tiny web site on an origin of its own: somebody else's page. */
+export class StaticSite {
+  private constructor(
+    private readonly server: Server,
+    readonly origin: string,
+  ) {}
+
+  /** Serves the page at every address. */
+  static async serve(html: string): Promise<StaticSite> {
+    const server = createServer((_request, response) => {
+      response.writeHead(200, { 'content-type': 'text/html; charset=utf-8' }).end(html);
+    });
+    await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+    const address = server.address();
+    if (typeof address !== 'object' || address === null) throw new Error('no port');
+    return new StaticSite(server, `http://127.0.0.1:${address.port}`);
+  }
+
+  async stop(): Promise<void> {
+    this.server.closeAllConnections();
+    await new Promise((done) => this.server.close(done));
+  }
+}
