@@ -200,7 +200,9 @@ impl Engine {
         self.server_link.handle_timeout(now);
         self.connections.handle_timeout(now);
         let Some(viewer) = &mut self.viewer else { return };
-        viewer.session.handle_timeout(now);
+        if viewer.session.poll_timeout().is_some_and(|due_at| due_at <= now) {
+            viewer.session.handle_timeout(now);
+        }
         if viewer.report_at <= now {
             let stats = viewer.session.stats(now);
             self.signal.send(&FromViewer::Report(report(&viewer.reported, &stats)));

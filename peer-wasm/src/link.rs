@@ -30,7 +30,7 @@ pub struct Link {
 }
 
 impl Link {
-    /// Takes over an open channel.
+    /// Takes over an open channel. To be called while its `open` event is handled: what comes later may come before us.
     pub fn new(channel: RtcDataChannel, notify: Notify<LinkEvent>) -> Self {
         channel.set_binary_type(RtcDataChannelType::Arraybuffer);
         channel.set_buffered_amount_low_threshold(BACKLOG_LOW);

@@ -19,7 +19,11 @@ thread_local! {
 pub(crate) fn watch(on_event: &Function) {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
-        std::panic::set_hook(Box::new(|panic| tell(&panic.to_string())));
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            tell(&panic.to_string());
+            before(panic);
+        }));
     });
     WATCHERS.with_borrow_mut(|watchers| {
         if watchers.len() >= WATCHER_LIMIT {
