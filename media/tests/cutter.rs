@@ -37,6 +37,42 @@ fn the_encoders_clock_is_read_where_it_is_sent() {
     assert!(cut_fixtures(&HLS).chunks.iter().all(|chunk| chunk.produced_at.is_none()));
 }
 
+/// A `prft` of track 1: at this NTP second, media time was this.
+fn prft(ntp_seconds: u32, media_time: u64) -> Vec<u8> {
+    let mut bytes = b"\0\0\0\x20prft\x01\0\0\0\0\0\0\x01".to_vec();
+    bytes.extend_from_slice(&ntp_seconds.to_be_bytes());
+    bytes.extend_from_slice(&0x4000_0000_u32.to_be_bytes());
+    bytes.extend_from_slice(&media_time.to_be_bytes());
+    bytes
+}
+
+#[test]
+fn the_encoders_clock_is_carried_to_the_start_of_the_chunk_behind_it() {
+    let media = media_boxes(&fixture("dash-0-1.m4s"));
+    let ends: Vec<usize> = boxes(&media)
+        .scan(0, |end, item| {
+            *end += item.unwrap().bytes.len();
+            Some(*end)
+        })
+        .collect();
+    let second = &media[ends[1]..ends[3]];
+    let third = &media[ends[3]..ends[5]];
+    let check = |prft: Vec<u8>, expect: Option<u64>| {
+        let bodies = [fixture("dash-0-init.mp4"), [&prft, second, third].concat()];
+        let cuts = cut_bodies(&bodies, usize::MAX).expect("cut");
+        assert_eq!(cuts.chunks[0].start, MediaTime(2048));
+        assert_eq!(cuts.chunks[0].produced_at.map(|at| at.0), expect);
+        assert_eq!(cuts.chunks[1].produced_at, None, "a reference is for one chunk");
+    };
+    // NTP counts from 1900; 1970 is 2,208,988,800 s later. The fraction is a quarter of a second, 2048 ticks 0.2 s.
+    check(prft(2_208_988_800 + 100, 2048), Some(100_250_000));
+    check(prft(2_208_988_800 + 100, 0), Some(100_450_000));
+    check(prft(2_208_988_800 + 100, 4096), Some(100_050_000));
+    // Another clock for media time, or one that was never set: no clock at all.
+    check(prft(2_208_988_800 + 100, 1 << 40), None);
+    check(prft(0, 2048), None);
+}
+
 #[test]
 fn a_single_track_passes_through_untouched() {
     for names in [&DASH_VIDEO[..], &DASH_AUDIO[..]] {

@@ -221,6 +221,18 @@ fn descriptors_that_contradict_each_other_are_refused() {
 }
 
 #[test]
+fn a_block_of_another_length_than_its_descriptor_says_is_bad_whatever_its_hash() {
+    let mut publisher = publisher(1);
+    let mut store = store_of(&publisher, LIMITS);
+    let (_, ready) = publish(&mut publisher, 0, 10);
+    let mut lying = ready.descriptor;
+    lying.hashes = vec![cardume_media::hash_block(b"short")];
+    store.insert_descriptor(&lying.sign(&key())).expect("signed");
+    let id = lying.blocks().next().expect("a block");
+    assert_eq!(store.insert_block(id, b"short"), BlockVerdict::Bad);
+}
+
+#[test]
 fn what_comes_without_its_catalog_is_early() {
     let mut publisher = publisher(5);
     let mut store = Store::new(key().public(), LIMITS);
