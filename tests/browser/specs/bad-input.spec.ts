@@ -85,7 +85,7 @@ test('what is not fragmented MP4 is refused with the reason @ci', async ({ world
     KEY,
     'This is no fragmented MP4, but long enough for a header.',
   );
-  expect(status).toBe(400);
+  expect(status).toBe(415);
   expect(text).toMatch(/MP4|box/i);
   expect((await tracker.stats()).channel.is_live).toBe(false);
 });
