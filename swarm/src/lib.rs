@@ -28,5 +28,5 @@ pub use output::{Outgoing, Output, Reason};
 pub use peer::Peer;
 pub use player::{BUFFERED_LIMIT, PlayerState};
 pub use session::{Event, Session};
-pub use stats::{NeighbourStats, Phase, Stats};
+pub use stats::{NeighbourStats, PathStats, Phase, Stats};
 pub use time::{BitsPerSec, Instant};

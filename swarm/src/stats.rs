@@ -47,6 +47,8 @@ pub struct Stats {
     pub n_slots: u32,
     /// Stripes it feeds.
     pub n_children: u32,
+    /// The stripes that somebody pushes to us.
+    pub paths: Vec<PathStats>,
     /// The links that stand, by rising id.
     pub neighbours: Vec<NeighbourStats>,
 }
@@ -72,6 +74,19 @@ pub enum Phase {
     Playing,
     /// The playhead stopped for lack of media.
     Stalled,
+}
+
+/// How one stripe comes to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathStats {
+    /// The stripe.
+    pub stripe: Stripe,
+    /// Who pushes it.
+    pub provider: PeerId,
+    /// Peers between the server and us.
+    pub depth: usize,
+    /// From capture to arrival, smoothed; `None` before the first block, or without a clock.
+    pub age: Option<Duration>,
 }
 
 /// One link as it is now.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use cardume_wire::link::{PATH_LIMIT, UNKNOWN_AGE};
 use cardume_wire::{PeerId, STRIPE_COUNT, Stripe};
 
-use crate::Instant;
+use crate::{Instant, PathStats};
 
 /// A neighbour that has not answered a subscription by then will not. Three long round trips.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
@@ -72,6 +72,18 @@ impl Stripes {
     /// Stripes that this peer pushes to us.
     pub(crate) fn provided_by(&self, peer: PeerId) -> Vec<Stripe> {
         Stripe::all().filter(|stripe| self.lane(*stripe).provider_is(peer)).collect()
+    }
+
+    /// How each stripe comes to us.
+    pub(crate) fn paths(&self) -> Vec<PathStats> {
+        let providers = Stripe::all().filter_map(|stripe| Some((stripe, self.lane(stripe).provider.as_ref()?)));
+        let stats = providers.map(|(stripe, provider)| PathStats {
+            stripe,
+            provider: provider.peer,
+            depth: provider.path.len(),
+            age: provider.age,
+        });
+        stats.collect()
     }
 
     /// What [`cardume_wire::link::Control::Status`] says of the ages.

@@ -81,6 +81,11 @@ impl Uploads {
         self.children(stripe).filter(|(_, child)| child.leaves_at.is_none()).count()
     }
 
+    /// Stripes pushed, to those that were released too.
+    pub(crate) fn n_all(&self) -> usize {
+        self.children.iter().map(BTreeMap::len).sum()
+    }
+
     pub(crate) fn add(&mut self, peer: PeerId, stripe: Stripe, child: Child) {
         self.children[stripe.index()].insert(peer, child);
     }

@@ -31,15 +31,15 @@ const BACKLOG_MIN: u64 = 48 * 1024;
 /// A child is not made to give way before it has been served for so long.
 const REDIRECT_AFTER: Duration = Duration::from_secs(3);
 /// Between two such redirections: each costs one stripe twice for a moment.
-const REDIRECT_INTERVAL: Duration = Duration::from_millis(500);
+const REDIRECT_INTERVAL: Duration = Duration::from_secs(1);
 /// Slots that an asker must have more than the child that gives way, so that nobody swaps in circles.
-const REDIRECT_GAIN: u16 = 2;
+const REDIRECT_GAIN: u16 = 4;
 /// A viewer is told of room at most this often.
 const INVITE_INTERVAL: Duration = Duration::from_secs(2);
 /// Media that goes later than it should by this much says that there are too many children.
 const LATENESS_LIMIT: Duration = Duration::from_millis(300);
 /// Start-up media that waits for longer than this on a limited uplink lets no other child in.
-const STARTUP_WAIT_LIMIT: Duration = Duration::from_millis(1200);
+const STARTUP_WAIT_LIMIT: Duration = Duration::from_millis(1000);
 
 /// A wish to be fed.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +60,7 @@ impl Peer {
         };
         let is_child = self.uploads.child(from, stripe).is_some_and(|child| child.leaves_at.is_none());
         let has_room = is_child
-            || (!self.is_starting_others() && (self.has_slot_in(stripe) || self.make_way(from, ask, now)));
+            || (!self.is_starting_others(now) && (self.has_slot_in(stripe) || self.make_way(from, ask, now)));
         if !has_room {
             self.refuse(from, stripe, now);
             if ask.is_starving {
@@ -78,10 +78,13 @@ impl Peer {
         self.catch_up(from, stripe, now);
     }
 
-    /// Whether joiners already wait for what they begin with: another one would make all of them late.
-    fn is_starting_others(&self) -> bool {
-        let limit = self.pacer.rate().map(|rate| rate.bytes_in(STARTUP_WAIT_LIMIT));
-        limit.is_some_and(|limit| self.pacer.starting_len() as u64 > limit)
+    /// Whether joiners already wait for more than what pushes leave can bring them soon: another one would make all of
+    /// them late.
+    fn is_starting_others(&self, now: Instant) -> bool {
+        let Some(rate) = self.pacer.rate() else { return false };
+        let pushed = self.stripe_rate().0.saturating_mul(self.uploads.n_all() as u64);
+        let left = BitsPerSec(rate.0.saturating_sub(pushed)).bytes_in(STARTUP_WAIT_LIMIT);
+        self.pacer.starting_len() as u64 > left || self.pacer.lateness(now) > LATENESS_LIMIT / 2
     }
 
     pub(super) fn on_unsubscribe(&mut self, from: PeerId, stripe: Stripe) {
@@ -116,12 +119,13 @@ impl Peer {
     }
 
     pub(super) fn n_free(&self) -> usize {
-        self.n_slots().saturating_sub(self.uploads.n_used())
+        self.n_slots().saturating_sub(self.uploads.n_all())
     }
 
     /// Tells the children of a stripe that its path changed.
     pub(super) fn tell_path(&mut self, stripe: Stripe, now: Instant) {
-        let children: Vec<PeerId> = self.uploads.children(stripe).map(|(peer, _)| peer).collect();
+        let staying = self.uploads.children(stripe).filter(|(_, child)| child.leaves_at.is_none());
+        let children: Vec<PeerId> = staying.map(|(peer, _)| peer).collect();
         let path = self.own_path(stripe);
         for child in children {
             match path.clone().filter(|path| !path.contains(&child)) {

@@ -189,6 +189,7 @@ impl Peer {
             n_requested: self.counts.n_requested,
             n_slots: u32::try_from(self.n_slots()).unwrap_or(u32::MAX),
             n_children: u32::try_from(self.uploads.n_used()).unwrap_or(u32::MAX),
+            paths: self.stripes.paths(),
             neighbours: self.neighbour_stats(),
         }
     }

@@ -110,7 +110,6 @@ impl Peer {
     fn on_path_update(&mut self, stripe: Stripe, path: Vec<PeerId>, now: Instant) {
         let lane = self.stripes.lane_mut(stripe);
         let Some(provider) = &mut lane.provider else { return };
-        provider.is_leaving = false;
         if provider.path != path {
             provider.path = path;
             self.tell_path(stripe, now);

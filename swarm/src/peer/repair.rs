@@ -14,6 +14,9 @@ use crate::{Instant, PartFacts};
 /// While nothing plays yet, a block that is known for this long without coming is pulled: by then those who catch us
 /// up would have sent it.
 const JOIN_MARGIN: Duration = Duration::from_millis(1200);
+/// A block that is known for less than this may still come by itself, however urgent: the spread between paths. Without
+/// it, whoever is behind would pull everything and keep the swarm late.
+const SPREAD: Duration = Duration::from_millis(350);
 /// A provider that catches us up is not late for so long.
 const CATCH_UP: Duration = Duration::from_secs(3);
 /// While nobody pushes its stripe, a block is pulled when it is known for this long.
@@ -175,9 +178,7 @@ impl Peer {
                     let is_late = (is_orphan || is_joining || n_tries > 0) && now.since(since) > margin;
                     let is_urgent = !is_joining
                         && track.next.is_some()
-                        && n_tries == 0
-                        && plays_in < URGENT
-                        && now.since(since) > ORPHAN_MARGIN;
+                        && n_tries == 0 && plays_in < URGENT && now.since(since) > SPREAD;
                     if is_late || is_urgent {
                         let block = BlockId {
                             epoch: part.id.epoch,
