@@ -7,5 +7,6 @@ pub mod push;
 mod remux;
 pub mod rtmp;
 mod sps;
+mod timestamp;
 
 pub use clock::CaptureClock;

@@ -9,6 +9,7 @@ use cardume_wire::{TrackId, WallTime};
 use super::clock::CaptureClock;
 use super::flv::{AudioCodec, VideoCodec};
 use super::fmp4::{ConfigError, Sample, TrackConfig, write_part};
+use super::timestamp::Unwrapper;
 
 /// Media time of a part: 200 ms, the project's default (media design).
 const PART_MS: u64 = 200;
@@ -474,31 +475,5 @@ impl TrackWriter {
             is_independent: self.kind == TrackKind::Audio || is_sync,
             bytes,
         }))
-    }
-}
-
-/// Continues RTMP's 32-bit timestamps past their wrap after 49.7 days.
-#[derive(Debug, Default)]
-struct Unwrapper {
-    last: Option<i64>,
-}
-
-impl Unwrapper {
-    /// The time nearest to the one before it that has this timestamp.
-    fn unwrap(&mut self, timestamp: u32) -> i64 {
-        let time = match self.last {
-            None => i64::from(timestamp),
-            Some(last) => {
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    clippy::cast_sign_loss,
-                    reason = "the low 32 bits are meant"
-                )]
-                let step = timestamp.wrapping_sub(last as u32);
-                last + i64::from(step.cast_signed())
-            }
-        };
-        self.last = Some(time);
-        time
     }
 }
