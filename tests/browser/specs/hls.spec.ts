@@ -5,6 +5,7 @@ import { hlsPage } from '../src/hls-page';
 import { expectMoving } from '../src/judge';
 import { StaticSite } from '../src/static-site';
 import { CHANNEL } from '../src/tracker';
+import { pause } from '../src/until';
 
 const HLS_JS = readFileSync(createRequire(import.meta.url).resolve('hls.js/dist/hls.min.js'), 'utf8');
 
@@ -19,7 +20,7 @@ test('an unmodified hls.js plays the same channel as low-latency HLS @ci', async
 
   const viewer = await world.open(site.origin);
   await viewer.untilPlaying();
-  await viewer.page.waitForTimeout(watchMs / 2);
+  await pause(watchMs / 2);
   await expectMoving(viewer);
   const { latenciesMs, mediaErrors, nUnreadable } = await viewer.probe();
   expect(mediaErrors).toEqual([]);
