@@ -58,7 +58,11 @@ pub(crate) fn site() -> Result<()> {
 
 /// Builds the tracker with the site inside; its path.
 pub(crate) fn tracker() -> Result<PathBuf> {
-    Task::cargo("build").args(["--release", "--package", "cardume", "--bin", "cardume"]).run()?;
+    // Named, so that a build from before the site was there is made anew: see tracker/build.rs.
+    Task::cargo("build")
+        .args(["--release", "--package", "cardume", "--bin", "cardume"])
+        .env("CARDUME_WEB_DIST", place::root().join("web/dist"))
+        .run()?;
     let tracker = tracker_path();
     ensure!(tracker.is_file(), "cargo built the tracker, but not as {}", tracker.display());
     Ok(tracker)
