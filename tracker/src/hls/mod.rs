@@ -30,12 +30,14 @@ use segments::{Presentation, Rendition};
 
 /// How long a broadcast that has ended can still be read: its sender may come back, and then its readers are there.
 const AFTERGLOW: Duration = Duration::from_secs(10);
-/// How long a request waits for a broadcast's first parts: they are on their way.
-const BEGIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a request waits for a broadcast's first whole segment: less than players wait (hls.js: 10 s).
+const BEGIN_TIMEOUT: Duration = Duration::from_secs(8);
 /// A blocked request is given up after so many target durations (rfc8216bis, section 6.2.5.2).
 const BLOCK_TARGET_DURATIONS: u64 = 3;
 /// How far ahead a playlist may be asked for, in segments (same section).
 const ADVANCE_SEGMENT_LIMIT: u64 = 2;
+/// How long a request for more waits while the channel is off air.
+const OFF_AIR_PAUSE: Duration = Duration::from_millis(500);
 /// How long caches may keep media, in seconds: no longer than anybody asks for it. Names are never used again.
 const MEDIA_CACHE_SECONDS: u32 = 60;
 
@@ -144,9 +146,10 @@ async fn begun(snapshots: &mut Snapshots) -> Result<Arc<Presentation>, HlsError>
     if snapshots.borrow().renditions.is_empty() {
         return Err(HlsError::NotLive);
     }
-    let begun = timeout(BEGIN_TIMEOUT, snapshots.wait_for(|presentation| presentation.has_begun())).await;
+    let begun =
+        timeout(BEGIN_TIMEOUT, snapshots.wait_for(|now| now.has_begun() || now.renditions.is_empty())).await;
     let presentation = begun.map_err(|_| HlsError::TimedOut)?.map_err(|_| HlsError::NotLive)?;
-    Ok(Arc::clone(&presentation))
+    if presentation.renditions.is_empty() { Err(HlsError::NotLive) } else { Ok(Arc::clone(&presentation)) }
 }
 
 /// The presentation once the track has what the directives ask for.
@@ -166,16 +169,21 @@ async fn reached(
     {
         return Err(HlsError::TooFarAhead(newest));
     }
-    let epoch = presentation.epoch;
     let limit = Duration::from_secs(playlist::target_duration(rendition) * BLOCK_TARGET_DURATIONS);
-    let has_it = |now: &Arc<Presentation>| {
-        now.epoch != epoch
-            || now.rendition(track).is_none_or(|rendition| has_reached(rendition, segment, directives.part))
+    let has_it =
+        |now: &Presentation| now.rendition(track).is_none_or(|it| has_reached(it, segment, directives.part));
+    // Off air there is nothing to wait for but the sender's return, and an old playlist is better than an error.
+    let off_air = async {
+        let is_off = snapshots.clone().wait_for(|now| !now.is_live).await.is_ok();
+        if is_off { sleep(OFF_AIR_PAUSE).await } else { std::future::pending().await }
     };
-    let reached = timeout(limit, snapshots.wait_for(has_it)).await.map_err(|_| HlsError::TimedOut)?;
-    let reached = reached.map(|presentation| Arc::clone(&presentation)).map_err(|_| HlsError::NotLive)?;
-    // Another broadcast may have begun: its own beginning is the answer then.
-    if reached.has_begun() { Ok(reached) } else { begun(snapshots).await }
+    let mut waiting = snapshots.clone();
+    tokio::select! {
+        reached = waiting.wait_for(|now| has_it(now)) => reached.map(|_| ()).map_err(|_| HlsError::NotLive)?,
+        () = off_air => {}
+        () = sleep(limit) => return Err(HlsError::TimedOut),
+    }
+    begun(snapshots).await
 }
 
 /// Parts that one segment can be asked to have: those there are, and as many as three target durations hold.
@@ -211,13 +219,11 @@ async fn file(
 ) -> Result<Response, HlsError> {
     let mut snapshots = snapshots(&followed, &channel)?;
     let presentation = Arc::clone(&snapshots.borrow());
-    if presentation.epoch != Some(Epoch(epoch)) {
-        return Err(HlsError::Gone);
-    }
-    let rendition = presentation.rendition(TrackId(track)).ok_or(HlsError::NoSuchFile)?;
+    let (track, epoch) = (TrackId(track), Epoch(epoch));
+    let rendition = presentation.rendition(track).ok_or(HlsError::Gone)?;
     let kind = rendition.track.kind;
     if name == "init.mp4" {
-        return Ok(media_response(kind, vec![rendition.track.init.clone()]));
+        return Ok(media_response(kind, vec![rendition.init(epoch).ok_or(HlsError::Gone)?.clone()]));
     }
     let number = |prefix: &str| name.strip_prefix(prefix)?.strip_suffix(".m4s")?.parse::<u64>().ok();
     if let Some(number) = number("segment-") {
@@ -226,36 +232,20 @@ async fn file(
     }
     let sequence =
         number("part-").and_then(|number| u32::try_from(number).ok()).ok_or(HlsError::NoSuchFile)?;
-    let part = part(&mut snapshots, &presentation, TrackId(track), sequence).await?;
-    Ok(media_response(kind, vec![part]))
-}
-
-/// A part that is there, or the next one as soon as it is.
-async fn part(
-    snapshots: &mut Snapshots,
-    presentation: &Presentation,
-    track: TrackId,
-    sequence: u32,
-) -> Result<Bytes, HlsError> {
-    let find = |now: &Presentation| {
-        let part = now.rendition(track)?.part(sequence)?;
-        Some(part.cut.bytes.clone())
+    let find = |now: &Presentation| Some(now.rendition(track)?.part(epoch, sequence)?.cut.bytes.clone());
+    if let Some(part) = find(&presentation) {
+        return Ok(media_response(kind, vec![part]));
+    }
+    // The next part is on its way: it was hinted at.
+    let is_next = |now: &Presentation| {
+        let rendition = now.rendition(track);
+        rendition.is_some_and(|it| it.open().broadcast.epoch == epoch && it.next_sequence() == sequence)
     };
-    let rendition = presentation.rendition(track).ok_or(HlsError::NoSuchFile)?;
-    if sequence > rendition.next_sequence() {
-        return Err(HlsError::Gone);
-    }
-    if let Some(part) = find(presentation) {
-        return Ok(part);
-    }
-    if sequence < rendition.next_sequence() {
-        return Err(HlsError::Gone);
-    }
     let limit = Duration::from_secs(playlist::target_duration(rendition) * BLOCK_TARGET_DURATIONS);
-    let has_come = |now: &Arc<Presentation>| now.epoch != presentation.epoch || find(now).is_some();
-    let now = timeout(limit, snapshots.wait_for(has_come)).await.map_err(|_| HlsError::TimedOut)?;
-    let now = now.map_err(|_| HlsError::NotLive)?;
-    if now.epoch == presentation.epoch { find(&now).ok_or(HlsError::Gone) } else { Err(HlsError::Gone) }
+    let come =
+        timeout(limit, snapshots.wait_for(|now| !is_next(now))).await.map_err(|_| HlsError::TimedOut)?;
+    let part = come.ok().and_then(|now| find(&now)).ok_or(HlsError::Gone)?;
+    Ok(media_response(kind, vec![part]))
 }
 
 fn media_response(kind: TrackKind, chunks: Vec<Bytes>) -> Response {

@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use cardume_media::{Track, TrackKind};
-use cardume_wire::{Epoch, WallTime};
+use cardume_media::{Track, TrackKind, ticks_to_micros};
+use cardume_wire::WallTime;
 
-use super::segments::{Presentation, Rendition, Segment};
+use super::segments::{BroadcastName, Presentation, Rendition, Segment};
 
 /// A playlist has parts while none is longer: beyond, a player is nearer to live with whole segments.
 const LOW_LATENCY_PART_LIMIT: Duration = Duration::from_millis(1_500);
@@ -64,23 +64,22 @@ fn push_variant(text: &mut String, rendition: &Rendition, audio: Option<&Renditi
 
 /// The media playlist of one of the presentation's renditions.
 pub(super) fn media(presentation: &Presentation, rendition: &Rendition) -> String {
-    let epoch = presentation.epoch.unwrap_or(Epoch(0));
-    let writer = MediaPlaylist { epoch, rendition, is_low_latency: is_low_latency(rendition) };
-    let mut text = writer.head(presentation.n_before);
+    let mut text = head(rendition);
     let listed: Vec<&Segment> = rendition.listed().collect();
+    let n_without_parts = listed.len().saturating_sub(SEGMENTS_WITH_PARTS);
+    let has_parts = |index: usize| is_low_latency(rendition) && index >= n_without_parts;
+    let mut broadcast = None;
     for (index, segment) in listed.iter().enumerate() {
-        writer.push_time(&mut text, segment);
-        if index + SEGMENTS_WITH_PARTS >= listed.len() {
-            writer.push_parts(&mut text, segment);
+        push_start(&mut text, segment, &mut broadcast);
+        if has_parts(index) {
+            push_parts(&mut text, segment);
         }
-        let duration = seconds(segment.duration_us(rendition.track.timescale));
-        let _ =
-            writeln!(text, "#EXTINF:{duration},\n{}", segment_name(&rendition.track, epoch, segment.number));
+        let _ = writeln!(text, "#EXTINF:{},\n{}", seconds(segment.duration_us()), segment_name(segment));
     }
-    if writer.is_low_latency {
-        writer.push_time(&mut text, rendition.open());
-        writer.push_parts(&mut text, rendition.open());
-        let next = part_name(&rendition.track, epoch, rendition.next_sequence());
+    if is_low_latency(rendition) {
+        push_start(&mut text, rendition.open(), &mut broadcast);
+        push_parts(&mut text, rendition.open());
+        let next = part_name(rendition.open(), rendition.next_sequence());
         let _ = writeln!(text, "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"{next}\"");
     }
     for other in presentation.renditions.iter().filter(|other| other.track.id != rendition.track.id) {
@@ -101,80 +100,80 @@ pub(super) fn is_low_latency(rendition: &Rendition) -> bool {
     rendition.longest_part() <= LOW_LATENCY_PART_LIMIT
 }
 
-struct MediaPlaylist<'a> {
-    epoch: Epoch,
-    rendition: &'a Rendition,
-    is_low_latency: bool,
+fn head(rendition: &Rendition) -> String {
+    let first = rendition.listed().next().unwrap_or(rendition.open());
+    let mut text =
+        format!("#EXTM3U\n#EXT-X-VERSION:9\n#EXT-X-TARGETDURATION:{}\n", target_duration(rendition));
+    if is_low_latency(rendition) {
+        // In whole milliseconds, upwards: no part may be longer than its target.
+        let part_ms = u64::try_from(rendition.longest_part().as_micros().div_ceil(1_000)).unwrap_or(u64::MAX);
+        let (part_target, hold_back) = (seconds(part_ms * 1_000), seconds(part_ms * 3_000));
+        let _ = writeln!(text, "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK={hold_back}");
+        let _ = writeln!(text, "#EXT-X-PART-INF:PART-TARGET={part_target}");
+    } else {
+        text.push_str("#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES\n");
+    }
+    let _ = writeln!(text, "#EXT-X-MEDIA-SEQUENCE:{}", first.number);
+    let _ = writeln!(text, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", first.broadcast.ordinal);
+    text
 }
 
-impl MediaPlaylist<'_> {
-    fn head(&self, n_before: u64) -> String {
-        let rendition = self.rendition;
-        let first = rendition.listed().next().unwrap_or(rendition.open()).number;
-        let mut text =
-            format!("#EXTM3U\n#EXT-X-VERSION:9\n#EXT-X-TARGETDURATION:{}\n", target_duration(rendition));
-        if self.is_low_latency {
-            // In whole milliseconds, upwards: no part may be longer than its target.
-            let part_ms = rendition.longest_part().as_micros().div_ceil(1_000);
-            let part_target = seconds(u64::try_from(part_ms * 1_000).unwrap_or(u64::MAX));
-            let hold_back = seconds(u64::try_from(part_ms * 3_000).unwrap_or(u64::MAX));
-            let _ = writeln!(text, "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK={hold_back}");
-            let _ = writeln!(text, "#EXT-X-PART-INF:PART-TARGET={part_target}");
-        } else {
-            text.push_str("#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES\n");
-        }
-        let _ = writeln!(text, "#EXT-X-MEDIA-SEQUENCE:{first}");
-        let _ = writeln!(text, "#EXT-X-DISCONTINUITY-SEQUENCE:{n_before}");
-        let _ = writeln!(text, "#EXT-X-MAP:URI=\"{}\"", init_name(&rendition.track, self.epoch));
-        text
+/// What stands before a segment: its time, and its header where another broadcast begins.
+fn push_start(text: &mut String, segment: &Segment, broadcast: &mut Option<BroadcastName>) {
+    let before = broadcast.replace(segment.broadcast);
+    if before.is_some_and(|before| before != segment.broadcast) {
+        text.push_str("#EXT-X-DISCONTINUITY\n");
     }
-
-    fn push_time(&self, text: &mut String, segment: &Segment) {
-        if let Some(captured_at) = segment.captured_at() {
-            let _ = writeln!(text, "#EXT-X-PROGRAM-DATE-TIME:{}", date_time(captured_at));
-        }
+    if before != Some(segment.broadcast) {
+        let _ = writeln!(text, "#EXT-X-MAP:URI=\"{}\"", init_name(segment));
     }
+    if let Some(captured_at) = segment.captured_at() {
+        let _ = writeln!(text, "#EXT-X-PROGRAM-DATE-TIME:{}", date_time(captured_at));
+    }
+}
 
-    fn push_parts(&self, text: &mut String, segment: &Segment) {
-        if !self.is_low_latency {
-            return;
-        }
-        let track = &self.rendition.track;
-        for part in &segment.parts {
-            let duration = seconds(cardume_media::ticks_to_micros(part.cut.duration.into(), track.timescale));
-            let name = part_name(track, self.epoch, part.sequence);
-            let independent = if part.cut.is_independent { ",INDEPENDENT=YES" } else { "" };
-            let _ = writeln!(text, "#EXT-X-PART:DURATION={duration},URI=\"{name}\"{independent}");
-        }
+fn push_parts(text: &mut String, segment: &Segment) {
+    for part in &segment.parts {
+        let duration = seconds(ticks_to_micros(part.cut.duration.into(), segment.track.timescale));
+        let name = part_name(segment, part.sequence);
+        let independent = if part.cut.is_independent { ",INDEPENDENT=YES" } else { "" };
+        let _ = writeln!(text, "#EXT-X-PART:DURATION={duration},URI=\"{name}\"{independent}");
     }
 }
 
 fn push_report(text: &mut String, rendition: &Rendition) {
     let open = rendition.open();
-    let name = playlist_name(&rendition.track);
-    if let Some(last_part) = open.parts.len().checked_sub(1) {
-        let (number, part) = (
-            open.number,
-            if is_low_latency(rendition) { format!(",LAST-PART={last_part}") } else { String::new() },
-        );
-        let _ = writeln!(text, "#EXT-X-RENDITION-REPORT:URI=\"{name}\",LAST-MSN={number}{part}");
+    let Some(last_part) = open.parts.len().checked_sub(1) else { return };
+    let _ = write!(
+        text,
+        "#EXT-X-RENDITION-REPORT:URI=\"{}\",LAST-MSN={}",
+        playlist_name(&rendition.track),
+        open.number
+    );
+    if is_low_latency(rendition) {
+        let _ = write!(text, ",LAST-PART={last_part}");
     }
+    text.push('\n');
 }
 
 fn playlist_name(track: &Track) -> String {
     format!("{}.m3u8", track.id.0)
 }
 
-fn init_name(track: &Track, Epoch(epoch): Epoch) -> String {
-    format!("{}/{epoch}/init.mp4", track.id.0)
+fn folder(segment: &Segment) -> String {
+    format!("{}/{}", segment.track.id.0, segment.broadcast.epoch.0)
 }
 
-fn segment_name(track: &Track, Epoch(epoch): Epoch, number: u64) -> String {
-    format!("{}/{epoch}/segment-{number}.m4s", track.id.0)
+fn init_name(segment: &Segment) -> String {
+    format!("{}/init.mp4", folder(segment))
 }
 
-fn part_name(track: &Track, Epoch(epoch): Epoch, sequence: u32) -> String {
-    format!("{}/{epoch}/part-{sequence}.m4s", track.id.0)
+fn segment_name(segment: &Segment) -> String {
+    format!("{}/segment-{}.m4s", folder(segment), segment.number)
+}
+
+fn part_name(segment: &Segment, sequence: u32) -> String {
+    format!("{}/part-{sequence}.m4s", folder(segment))
 }
 
 /// With five decimals, so that sums stay exact enough (a video tick is 11 µs).

@@ -1,7 +1,8 @@
 //! The segments of a broadcast, made from the parts of the live window as they come.
 //!
-//! Numbers go on across broadcasts, and across restarts of the tracker: a broadcast's first segment has the number of
-//! its epoch, which is in seconds, and a segment lasts a second or more. So whoever reads on sees numbers that grow.
+//! A broadcast that follows another while that is still shown goes on in its playlists, after a discontinuity: players
+//! play through. Any other begins with the number of its epoch, which is in seconds, and a segment lasts a second or
+//! more: so numbers grow for whoever reads on, across restarts of the tracker too.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -29,12 +30,11 @@ const UNLISTED: usize = LISTED_MIN;
 /// A channel as HLS shows it. A snapshot; cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Presentation {
-    /// The broadcast; `None` before the first.
-    pub(super) epoch: Option<Epoch>,
-    /// Whether it is on now.
+    epoch: Option<Epoch>,
+    /// Whether a broadcast is on now.
     pub(super) is_live: bool,
-    /// Broadcasts before this one.
-    pub(super) n_before: u64,
+    /// Broadcasts shown so far, without the one on now.
+    ordinal: u64,
     /// In the catalog's order; none when nothing is on air.
     pub(super) renditions: Vec<Rendition>,
     /// What the next broadcast's segments may begin to count from.
@@ -49,25 +49,38 @@ pub(super) struct Rendition {
     closed: VecDeque<Arc<Segment>>,
     /// The segment under way; has a part at least, unless it is the very first.
     open: Segment,
-    /// The longest part so far, in ticks.
-    longest_part: u32,
+    /// The longest part so far, in microseconds.
+    longest_part_us: u64,
     /// The longest segment so far, in microseconds.
     longest_segment_us: u64,
     next_sequence: u32,
 }
 
-/// Parts from one key frame to another.
-#[derive(Debug, Clone, Default)]
+/// Parts from one key frame to another, of one broadcast.
+#[derive(Debug, Clone)]
 pub(super) struct Segment {
     /// The media sequence number.
     pub(super) number: u64,
+    /// Its broadcast.
+    pub(super) broadcast: BroadcastName,
+    /// As that broadcast had it.
+    pub(super) track: Arc<Track>,
     pub(super) parts: Vec<WindowPart>,
+}
+
+/// Which broadcast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct BroadcastName {
+    pub(super) epoch: Epoch,
+    /// How many the playlists had before it.
+    pub(super) ordinal: u64,
 }
 
 impl Segment {
     /// How long it lasts.
-    pub(super) fn duration_us(&self, timescale: u32) -> u64 {
-        ticks_to_micros(self.parts.iter().map(|part| u64::from(part.cut.duration)).sum(), timescale)
+    pub(super) fn duration_us(&self) -> u64 {
+        let ticks = self.parts.iter().map(|part| u64::from(part.cut.duration)).sum();
+        ticks_to_micros(ticks, self.track.timescale)
     }
 
     /// When it was captured.
@@ -80,8 +93,14 @@ impl Segment {
         self.parts.iter().map(|part| part.cut.bytes.clone()).collect()
     }
 
-    fn start_us(&self, timescale: u32) -> Option<u64> {
-        self.parts.first().map(|part| part.cut.start.to_micros(timescale))
+    fn start_us(&self) -> Option<u64> {
+        self.parts.first().map(|part| part.cut.start.to_micros(self.track.timescale))
+    }
+
+    /// The one that follows, with nothing in it yet.
+    fn next(&self) -> Self {
+        let (broadcast, track) = (self.broadcast, Arc::clone(&self.track));
+        Self { number: self.number + 1, broadcast, track, parts: Vec::new() }
     }
 }
 
@@ -129,14 +148,21 @@ impl Presentation {
     }
 
     fn begin(&mut self, window: &Window) {
-        let first = u64::from(window.epoch.map_or(0, |epoch| epoch.0));
-        let number = first.max(self.next_number());
+        let Some(epoch) = window.epoch else { return };
         if self.epoch.is_some() {
-            self.n_before += 1;
+            self.ordinal += 1;
         }
-        self.epoch = window.epoch;
-        let rendition = |track: &Arc<Track>| Rendition::new(Arc::clone(track), number);
-        self.renditions = window.tracks.iter().map(|track| rendition(&track.track)).collect();
+        self.epoch = Some(epoch);
+        let broadcast = BroadcastName { epoch, ordinal: self.ordinal };
+        let number = self.next_number().max(u64::from(epoch.0));
+        let mut before = std::mem::take(&mut self.renditions);
+        for track in &window.tracks {
+            let track = Arc::clone(&track.track);
+            let is_same = |old: &Rendition| old.track.id == track.id && old.track.kind == track.kind;
+            let old = before.iter().position(is_same).map(|index| before.swap_remove(index));
+            let open = Segment { number, broadcast, track, parts: Vec::new() };
+            self.renditions.push(Rendition::new(open, old));
+        }
     }
 
     /// A number that no segment has had.
@@ -150,26 +176,33 @@ impl Presentation {
     fn boundaries(&self, kind: TrackKind) -> Option<Vec<u64>> {
         let video = self.renditions.iter().find(|rendition| rendition.track.kind == TrackKind::Video);
         let video = video.filter(|_| kind == TrackKind::Audio)?;
-        Some(video.all().filter_map(|segment| segment.start_us(video.track.timescale)).collect())
+        let of_now = |segment: &&Segment| segment.broadcast == video.open.broadcast;
+        Some(video.all().filter(of_now).filter_map(Segment::start_us).collect())
     }
 }
 
 impl Rendition {
-    fn new(track: Arc<Track>, number: u64) -> Self {
-        let open = Segment { number, parts: Vec::new() };
-        Self {
-            track,
-            closed: VecDeque::new(),
-            open,
-            longest_part: 0,
-            longest_segment_us: 0,
-            next_sequence: 0,
+    /// A rendition that begins with `open`, after what there is of an older broadcast.
+    fn new(mut open: Segment, old: Option<Self>) -> Self {
+        let track = Arc::clone(&open.track);
+        let mut closed = VecDeque::new();
+        // The targets that players were told hold as long as the old segments are listed.
+        let (mut longest_part_us, mut longest_segment_us) = (0, 0);
+        if let Some(old) = old {
+            open.number = old.open.number;
+            closed = old.closed;
+            (longest_part_us, longest_segment_us) = (old.longest_part_us, old.longest_segment_us);
+            if !old.open.parts.is_empty() {
+                open.number += 1;
+                closed.push_back(Arc::new(old.open));
+            }
         }
+        Self { track, closed, open, longest_part_us, longest_segment_us, next_sequence: 0 }
     }
 
     /// The whole segments that a playlist lists, oldest first.
     pub(super) fn listed(&self) -> impl Iterator<Item = &Segment> {
-        let durations = self.closed.iter().rev().map(|segment| segment.duration_us(self.track.timescale));
+        let durations = self.closed.iter().rev().map(|segment| segment.duration_us());
         let mut total_us = 0;
         let n_listed = durations
             .take_while(|duration| {
@@ -194,7 +227,7 @@ impl Rendition {
 
     /// The longest part so far.
     pub(super) fn longest_part(&self) -> Duration {
-        Duration::from_micros(ticks_to_micros(self.longest_part.into(), self.track.timescale))
+        Duration::from_micros(self.longest_part_us)
     }
 
     /// The longest segment so far, or a second.
@@ -207,16 +240,25 @@ impl Rendition {
         self.closed.iter().find(|segment| segment.number == number).map(AsRef::as_ref)
     }
 
-    /// The part of this number.
-    pub(super) fn part(&self, sequence: u32) -> Option<&WindowPart> {
-        self.all().flat_map(|segment| &segment.parts).find(|part| part.sequence == sequence)
+    /// The header of that broadcast.
+    pub(super) fn init(&self, epoch: Epoch) -> Option<&Bytes> {
+        self.of(epoch).next().map(|segment| &segment.track.init)
+    }
+
+    /// The part of this number in that broadcast.
+    pub(super) fn part(&self, epoch: Epoch, sequence: u32) -> Option<&WindowPart> {
+        self.of(epoch).flat_map(|segment| &segment.parts).find(|part| part.sequence == sequence)
+    }
+
+    fn of(&self, epoch: Epoch) -> impl Iterator<Item = &Segment> {
+        self.all().filter(move |segment| segment.broadcast.epoch == epoch)
     }
 
     /// Bits per second of the busiest of its segments; the nominal bitrate while there is none.
     pub(super) fn peak_bitrate(&self) -> u64 {
         let rate = |segment: &Segment| {
             let len: u64 = segment.parts.iter().map(|part| part.cut.bytes.len() as u64).sum();
-            len * 8 * 1_000_000 / segment.duration_us(self.track.timescale).max(SEGMENT_MIN_US)
+            len * 8 * 1_000_000 / segment.duration_us().max(SEGMENT_MIN_US)
         };
         self.all().map(rate).chain([u64::from(self.track.bitrate)]).max().unwrap_or(0)
     }
@@ -234,14 +276,15 @@ impl Rendition {
         if part.cut.is_independent && self.ends_before(&part, boundaries) {
             self.close();
         }
-        self.longest_part = self.longest_part.max(part.cut.duration);
+        let part_us = ticks_to_micros(part.cut.duration.into(), self.track.timescale);
+        self.longest_part_us = self.longest_part_us.max(part_us);
         self.open.parts.push(part);
-        self.longest_segment_us = self.longest_segment_us.max(self.open.duration_us(self.track.timescale));
+        self.longest_segment_us = self.longest_segment_us.max(self.open.duration_us());
     }
 
     fn ends_before(&self, part: &WindowPart, boundaries: Option<&[u64]>) -> bool {
         let timescale = self.track.timescale;
-        let Some(start) = self.open.start_us(timescale) else { return false };
+        let Some(start) = self.open.start_us() else { return false };
         let next = part.cut.start.to_micros(timescale);
         match (boundaries, self.track.kind) {
             // Within half a part: the one that begins nearest to the video's segment.
@@ -257,7 +300,7 @@ impl Rendition {
     }
 
     fn close(&mut self) {
-        let next = Segment { number: self.open.number + 1, parts: Vec::new() };
+        let next = self.open.next();
         self.closed.push_back(Arc::new(std::mem::replace(&mut self.open, next)));
         let n_kept = self.listed().count() + UNLISTED;
         while self.closed.len() > n_kept {
