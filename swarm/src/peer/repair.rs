@@ -9,7 +9,7 @@ use cardume_wire::{BlockId, BlockNumber, PeerId, Stripe};
 use super::Peer;
 use crate::pacer::{Cargo, Class};
 use crate::window::Block;
-use crate::{Instant, PartFacts};
+use crate::{Instant, PartFacts, Role};
 
 /// While nothing plays yet, a block that is known for this long without coming is pulled: by then those who catch us
 /// up would have sent it.
@@ -70,7 +70,8 @@ impl Peer {
                 missing.push(block);
             }
         }
-        if !missing.is_empty() {
+        // A busy server says nothing: word of that to all who ask would be most of what it sends.
+        if !missing.is_empty() && self.config.role == Role::Viewer {
             self.send_control(from, Control::Missing { blocks: missing }, now);
         }
     }

@@ -8,7 +8,7 @@ use cardume_wire::{BlockId, PeerId};
 
 use super::Peer;
 use crate::pacer::{Cargo, Class, FRAME_LEN, Job, Turn};
-use crate::{Instant, Outgoing, PartFacts};
+use crate::{Instant, Outgoing, PartFacts, Role};
 
 /// A link with more than this waiting takes no start-up media: control and pushes would wait behind it.
 const STARTUP_BACKLOG: usize = 128 * 1024;
@@ -132,7 +132,7 @@ impl Peer {
                 if let (Some(index), Some(link)) = (index, self.neighbours.get_mut(job.to)) {
                     link.has[index].remove(block.number.0);
                 }
-                if job.class == Class::Repair {
+                if job.class == Class::Repair && self.config.role == Role::Viewer {
                     self.send_control(job.to, Control::Missing { blocks: vec![block] }, now);
                 }
             }
