@@ -15,8 +15,22 @@ thread_local! {
     static WATCHERS: RefCell<Vec<Function>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Has this event handler told of panics, as a fatal error of code `internal`.
-pub(crate) fn watch(on_event: &Function) {
+/// Has an event handler told of panics, as a fatal error of code `internal`, as long as it lives.
+pub(crate) struct PanicWatch {
+    on_event: Function,
+}
+
+impl Drop for PanicWatch {
+    fn drop(&mut self) {
+        WATCHERS.with_borrow_mut(|watchers| {
+            let own = watchers.iter().position(|watcher| js_sys::Object::is(watcher, &self.on_event));
+            own.map(|index| watchers.remove(index));
+        });
+    }
+}
+
+/// Begins to tell this event handler.
+pub(crate) fn watch(on_event: &Function) -> PanicWatch {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let before = std::panic::take_hook();
@@ -31,6 +45,7 @@ pub(crate) fn watch(on_event: &Function) {
         }
         watchers.push(on_event.clone());
     });
+    PanicWatch { on_event: on_event.clone() }
 }
 
 fn tell(what: &str) {

@@ -49,7 +49,6 @@ impl Player {
         #[wasm_bindgen(js_name = onEvent)] on_event: PlayerEventHandler,
     ) -> Self {
         let on_event: Function = wasm_bindgen::JsCast::unchecked_into(JsValue::from(on_event));
-        crate::panic::watch(&on_event);
         match Options::read(&options.into()) {
             Ok(options) => {
                 let shell = Shell::start(video, options, on_event);

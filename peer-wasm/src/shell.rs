@@ -19,6 +19,7 @@ use crate::engine::{Engine, Happening};
 use crate::event::PlayerEvent;
 use crate::listener::{Listener, Notify};
 use crate::options::Options;
+use crate::panic::{PanicWatch, watch};
 use crate::timer::Timer;
 
 /// Happenings that wait at most. They are worked off at once; some gather only while a page's handler runs a nested
@@ -44,6 +45,7 @@ pub(crate) struct Shell {
     is_dispatching: Cell<bool>,
     timer: Timer,
     page: RefCell<Vec<Listener>>,
+    _watch: PanicWatch,
 }
 
 impl Shell {
@@ -54,6 +56,7 @@ impl Shell {
             clock: Clock::start(),
             video,
             options: RefCell::new(options),
+            _watch: watch(&on_event),
             on_event,
             engine: RefCell::new(None),
             waiting: RefCell::default(),

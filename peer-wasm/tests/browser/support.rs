@@ -10,6 +10,9 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::HtmlVideoElement;
 
+/// How long anything may take on a busy machine.
+const LIMIT_MS: i32 = 20_000;
+
 /// Keeps what was reported until somebody asks.
 pub(crate) struct Recorder<E> {
     seen: Rc<RefCell<VecDeque<E>>>,
@@ -43,14 +46,19 @@ impl<E: 'static> Recorder<E> {
         self.seen.borrow_mut().pop_front()
     }
 
-    /// The next event; the test runner's own limit ends what never comes.
+    /// The next event, awaited for 20 s at most.
     pub(crate) async fn next(&self) -> E {
         loop {
             if let Some(event) = self.take() {
                 return event;
             }
-            let woken = Promise::new(&mut |resolve, _| self.wake.set(Some(resolve)));
-            JsFuture::from(woken).await.unwrap();
+            let mut given_up = 0;
+            let woken = Promise::new(&mut |resolve, reject| {
+                self.wake.set(Some(resolve));
+                given_up = after(LIMIT_MS, &reject);
+            });
+            JsFuture::from(woken).await.expect("nothing more was reported");
+            web_sys::window().unwrap().clear_timeout_with_handle(given_up);
         }
     }
 
@@ -70,7 +78,7 @@ pub(crate) fn until(mut is_so: impl FnMut() -> bool) -> impl Future<Output = ()>
     let (asked_at, asked_by) = (js_sys::Date::now(), core::panic::Location::caller());
     async move {
         while !is_so() {
-            assert!(js_sys::Date::now() - asked_at < 20_000.0, "it never came to be: {asked_by}");
+            assert!(js_sys::Date::now() - asked_at < f64::from(LIMIT_MS), "it never came to be: {asked_by}");
             pause(20).await;
         }
     }
@@ -79,12 +87,13 @@ pub(crate) fn until(mut is_so: impl FnMut() -> bool) -> impl Future<Output = ()>
 /// Gives the page time.
 pub(crate) async fn pause(ms: i32) {
     let passed = Promise::new(&mut |resolve, _| {
-        web_sys::window()
-            .unwrap()
-            .set_timeout_with_callback_and_timeout_and_arguments_0(&resolve, ms)
-            .unwrap();
+        after(ms, &resolve);
     });
     JsFuture::from(passed).await.unwrap();
+}
+
+fn after(ms: i32, callback: &Function) -> i32 {
+    web_sys::window().unwrap().set_timeout_with_callback_and_timeout_and_arguments_0(callback, ms).unwrap()
 }
 
 /// A video element in the page.
