@@ -167,11 +167,7 @@ impl OpenBody {
     ///
     /// # Errors
     /// Somebody else is on air, or the broadcast has begun without this track.
-    pub(super) async fn announce(
-        &mut self,
-        inits: Vec<TrackInit>,
-        cutter: &Cutter,
-    ) -> Result<(), PushError> {
+    pub(super) async fn announce(&mut self, inits: Vec<TrackInit>, cutter: &Cutter) -> Result<(), PushError> {
         let intake = Arc::clone(&self.guard.intake);
         self.request.header = Header::new(cutter, inits);
         loop {

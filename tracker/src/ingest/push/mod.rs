@@ -15,7 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::body::{Body, BodyDataStream};
+use axum::body::BodyDataStream;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -76,10 +76,16 @@ async fn handle(State(intakes): State<Arc<Intakes>>, request: Request) -> Respon
         _ => return PushError::Method.into_response(),
     }
     let (head, body) = request.into_parts();
-    let push = match Push::new(&intakes, &head, body) {
-        Ok(push) => push,
-        Err(error) => return error.into_response(),
+    let mut body = body.into_data_stream();
+    let (channel, path) = match target(&intakes.channels, &head) {
+        Ok(target) => target,
+        Err(error) => {
+            drain(&mut body, DRAIN_LEN_LIMIT, DRAIN_TIMEOUT).await;
+            return error.into_response();
+        }
     };
+    let from = head.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+    let push = Push { intake: intakes.of(&channel), path: path.to_owned(), from, body };
     // In a task of its own: a sender that closes right after its last chunk makes the server drop the handler, and
     // what it has not read would be lost.
     match tokio::spawn(push.run()).await {
@@ -87,6 +93,23 @@ async fn handle(State(intakes): State<Arc<Intakes>>, request: Request) -> Respon
         Ok(Err(error)) => error.into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
+}
+
+/// The channel that a request's key is for, and the path without the key.
+fn target<'a>(
+    channels: &Channels,
+    head: &'a http::request::Parts,
+) -> Result<(Arc<Channel>, &'a str), PushError> {
+    let path = head.uri.path();
+    let path = path.strip_prefix("/ingest/").unwrap_or(path);
+    let (key, path) = match bearer(head) {
+        Some(key) => (key, path),
+        None => path.split_once('/').unwrap_or((path, "")),
+    };
+    if key.is_empty() {
+        return Err(PushError::NoKey);
+    }
+    Ok((channels.find_by_key(key).ok_or(PushError::UnknownKey)?, path))
 }
 
 /// One request that brings something.
@@ -99,20 +122,6 @@ struct Push {
 }
 
 impl Push {
-    fn new(intakes: &Intakes, head: &http::request::Parts, body: Body) -> Result<Self, PushError> {
-        let path = head.uri.path().trim_start_matches("/ingest/");
-        let (key, path) = match bearer(head) {
-            Some(key) => (key, path),
-            None => path.split_once('/').unwrap_or((path, "")),
-        };
-        if key.is_empty() {
-            return Err(PushError::NoKey);
-        }
-        let channel = intakes.channels.find_by_key(key).ok_or(PushError::UnknownKey)?;
-        let from = head.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
-        Ok(Self { intake: intakes.of(&channel), path: path.to_owned(), from, body: body.into_data_stream() })
-    }
-
     async fn run(mut self) -> Result<(), PushError> {
         if source::is_manifest(&self.path) {
             drain(&mut self.body, MANIFEST_LEN_LIMIT, DATA_TIMEOUT).await;

@@ -245,7 +245,8 @@ impl State {
             return;
         }
         self.n_publishing = self.n_publishing.saturating_sub(1);
-        if let Some(source) = self.sources.get_mut(&request.name).filter(|it| it.request == Some(request.id)) {
+        if let Some(source) = self.sources.get_mut(&request.name).filter(|it| it.request == Some(request.id))
+        {
             source.request = None;
         }
         if self.n_publishing == 0 && self.quiet_at.is_some() {
