@@ -31,6 +31,8 @@ pub(crate) struct Status {
 /// One link that stands.
 #[derive(Clone, Debug)]
 pub(crate) struct Neighbour {
+    /// When the link opened.
+    pub(crate) opened_at: Instant,
     /// Whether its Hello came.
     pub(crate) is_greeted: bool,
     /// The broadcast it knows.
@@ -66,6 +68,7 @@ pub(crate) struct Neighbour {
 impl Neighbour {
     fn new(n_tracks: usize, now: Instant) -> Self {
         Self {
+            opened_at: now,
             is_greeted: false,
             epoch: None,
             heard_at: now,
@@ -154,6 +157,11 @@ impl Neighbours {
         true
     }
 
+    /// Whether another viewer's link would be one too many.
+    pub(crate) fn is_full(&self, config: &Config) -> bool {
+        config.role == Role::Viewer && self.n_peers() >= config.neighbour_limit
+    }
+
     /// Forgets a link.
     pub(crate) fn close(&mut self, peer: PeerId) -> Option<Neighbour> {
         self.links.remove(&peer)
@@ -183,10 +191,10 @@ impl Neighbours {
         }
     }
 
-    /// The suggested peers to connect to now, up to the wanted number and half more.
+    /// The suggested peers to connect to now, up to the wanted number: others will connect to us.
     pub(crate) fn connects(&mut self, config: &Config, now: Instant) -> Vec<PeerId> {
         self.expire(now);
-        let wanted = (config.neighbours_wanted * 3 / 2).min(config.neighbour_limit);
+        let wanted = config.neighbours_wanted.min(config.neighbour_limit);
         let n_open = self.n_peers() + self.connecting.len();
         let n_free = wanted.saturating_sub(n_open);
         let failed = &self.failed;

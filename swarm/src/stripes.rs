@@ -14,6 +14,8 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 const DELIVERY_LIMIT: Duration = Duration::from_millis(1500);
 /// Peers remembered as having refused, per stripe, at most: more than there are neighbours.
 const REFUSAL_LIMIT: usize = 32;
+/// Age of a stripe to tell while there is no clock to measure it by.
+const AGE_GUESS: Duration = Duration::from_secs(1);
 /// Overdue blocks in a row after which a provider is no good.
 const STREAK_LIMIT: u32 = 3;
 
@@ -28,6 +30,8 @@ pub(crate) struct Provider {
     pub(crate) age: Option<Duration>,
     /// It told us to look elsewhere.
     pub(crate) is_leaving: bool,
+    /// Whether it, or who was there before it, sent us the newest there is.
+    pub(crate) is_current: bool,
     /// Blocks in a row that did not come from it in time.
     pub(crate) n_overdue: u32,
 }
@@ -76,7 +80,8 @@ impl Stripes {
 
     /// How each stripe comes to us.
     pub(crate) fn paths(&self) -> Vec<PathStats> {
-        let providers = Stripe::all().filter_map(|stripe| Some((stripe, self.lane(stripe).provider.as_ref()?)));
+        let providers =
+            Stripe::all().filter_map(|stripe| Some((stripe, self.lane(stripe).provider.as_ref()?)));
         let stats = providers.map(|(stripe, provider)| PathStats {
             stripe,
             provider: provider.peer,
@@ -89,7 +94,8 @@ impl Stripes {
     /// What [`cardume_wire::link::Control::Status`] says of the ages.
     pub(crate) fn ages(&self) -> [u16; STRIPE_COUNT as usize] {
         core::array::from_fn(|index| {
-            let age = self.lanes[index].provider.as_ref().and_then(|provider| provider.age);
+            let provider = self.lanes[index].provider.as_ref().filter(|provider| provider.is_current);
+            let age = provider.map(|provider| provider.age.unwrap_or(AGE_GUESS));
             let millis = age.map(|age| u16::try_from(age.as_millis()).unwrap_or(UNKNOWN_AGE - 1));
             millis.map_or(UNKNOWN_AGE, |millis| millis.min(UNKNOWN_AGE - 1))
         })
@@ -110,6 +116,11 @@ impl Lane {
         self.provider
             .as_ref()
             .is_none_or(|provider| provider.is_leaving || provider.n_overdue >= STREAK_LIMIT)
+    }
+
+    /// Whether we get the stripe as new as there is: who does not should feed nobody yet.
+    pub(crate) fn is_current(&self) -> bool {
+        self.provider.as_ref().is_some_and(|provider| provider.is_current)
     }
 
     /// The path we would tell a child; `None` when we cannot feed anyone.
@@ -142,8 +153,15 @@ impl Lane {
     pub(crate) fn promote(&mut self, now: Instant) -> Option<PeerId> {
         let successor = self.successor.take()?;
         let (_, path) = successor.accepted?;
-        let provider =
-            Provider { peer: successor.peer, since: now, path, age: None, is_leaving: false, n_overdue: 0 };
+        let provider = Provider {
+            peer: successor.peer,
+            since: now,
+            path,
+            age: None,
+            is_leaving: false,
+            is_current: self.is_current(),
+            n_overdue: 0,
+        };
         self.starving_since = None;
         let old = self.provider.replace(provider)?;
         (old.peer != successor.peer).then_some(old.peer)

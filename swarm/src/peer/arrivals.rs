@@ -167,6 +167,7 @@ impl Peer {
         let newest = self.window.tracks().iter().filter_map(|track| track.parts().next_back());
         let newest_us = newest.map(|part| part.end_us).max().unwrap_or(0);
         let part = part.filter(|part| part.end_us.saturating_add(NEWEST_SPAN) >= newest_us);
+        let is_current = part.is_some();
         let age = part.and_then(|part| {
             let captured_end = part.captured_at.0.saturating_add(part.end_us.saturating_sub(part.start_us));
             Some(Duration::from_micros(u64::try_from(difference(wall?, captured_end)).unwrap_or(0)))
@@ -174,6 +175,7 @@ impl Peer {
         let lane = self.stripes.lane_mut(stripe);
         if let Some(provider) = lane.provider.as_mut().filter(|provider| provider.peer == from) {
             provider.n_overdue = 0;
+            provider.is_current |= is_current;
             provider.age = match (provider.age, age) {
                 (Some(old), Some(new)) => Some((old * 3 + new) / 4),
                 (old, new) => new.or(old),

@@ -54,7 +54,9 @@ impl Peer {
     pub(super) fn on_subscribe(&mut self, from: PeerId, ask: Ask, now: Instant) {
         let stripe = ask.stripe;
         let path = self.own_path(stripe).filter(|path| !path.contains(&from));
-        let Some(path) = path.filter(|_| !self.stripes.lane(stripe).provider_is(from)) else {
+        let lane = self.stripes.lane(stripe);
+        let is_current = self.config.role == Role::Server || lane.is_current();
+        let Some(path) = path.filter(|_| is_current && !lane.provider_is(from)) else {
             self.refuse(from, stripe, now);
             return;
         };
@@ -224,7 +226,10 @@ impl Peer {
     /// any child.
     fn hints(&self, asker: PeerId, stripe: Stripe, first: &[PeerId]) -> Vec<PeerId> {
         let has_room = |peer: PeerId| {
-            self.neighbours.get(peer).and_then(|link| link.status).is_some_and(|status| status.free > 0)
+            let link = self.neighbours.get(peer);
+            link.is_some_and(|link| {
+                link.age(stripe).is_some() && link.status.is_some_and(|status| status.free > 0)
+            })
         };
         let children = || self.uploads.children(stripe);
         let said: Vec<(u16, PeerId)> = children().map(|(peer, child)| (child.slots, peer)).collect();

@@ -29,7 +29,9 @@ impl Peer {
     }
 
     pub(super) fn on_request_descriptor(&mut self, from: PeerId, block: BlockId, now: Instant) {
-        let Some((id, len)) = self.window.part_of(block).map(|part| (part.id, part.descriptor_len)) else { return };
+        let Some((id, len)) = self.window.part_of(block).map(|part| (part.id, part.descriptor_len)) else {
+            return;
+        };
         if self.pacer.admit_pull(len, now) {
             self.queue_descriptor(from, id, Class::Repair, now);
         }

@@ -18,6 +18,8 @@ const PING_INTERVAL: Duration = Duration::from_secs(3);
 const SERVER_PING_INTERVAL: Duration = Duration::from_secs(10);
 /// An answer takes at most this or three round trips; then the provider counts as dead.
 const ANSWER_MIN: Duration = Duration::from_millis(250);
+/// A link is not given up for a newcomer's before this.
+const SETTLED_AFTER: Duration = Duration::from_secs(5);
 /// A link silent for this long is closed. Data channels themselves notice after some 5 to 30 s.
 const SILENCE_LIMIT: Duration = Duration::from_secs(8);
 /// The same for a link whose greeting does not come.
@@ -26,6 +28,9 @@ const GREETING_LIMIT: Duration = Duration::from_secs(5);
 impl Peer {
     pub(super) fn on_link_opened(&mut self, peer: PeerId, now: Instant) {
         self.forget_link(peer, now);
+        if !peer.is_server() && self.neighbours.is_full(&self.config) {
+            self.make_room(now);
+        }
         let n_tracks = self.window.tracks().len();
         if !self.neighbours.open(peer, n_tracks, &self.config, now) {
             self.outputs.push_back(Output::Disconnect { peer, reason: Reason::TooMany });
@@ -193,6 +198,24 @@ impl Peer {
         let is_doubtful = is_provider && silence > PROVIDER_SILENCE && neighbour.pinged_at.is_none();
         if neighbour.is_greeted && (is_doubtful || since_ping > interval) {
             self.send_ping(peer, now);
+        }
+    }
+
+    /// Lets the oldest neighbour go with whom we exchange nothing: newcomers need somebody.
+    fn make_room(&mut self, now: Instant) {
+        let is_idle = |peer: PeerId| {
+            let is_near = Stripe::all().any(|stripe| {
+                let lane = self.stripes.lane(stripe);
+                lane.provider_is(peer) || lane.successor_is(peer)
+            });
+            !is_near && self.uploads.stripes_of(peer).is_empty()
+        };
+        let settled = self.neighbours.iter().filter(|(peer, link)| {
+            !peer.is_server() && now.since(link.opened_at) > SETTLED_AFTER && is_idle(*peer)
+        });
+        let oldest = settled.min_by_key(|(peer, link)| (link.opened_at, *peer)).map(|(peer, _)| peer);
+        if let Some(oldest) = oldest {
+            self.disconnect(oldest, Reason::TooMany, now);
         }
     }
 

@@ -182,9 +182,11 @@ impl Peer {
 
     fn may_ask(&self, peer: PeerId, stripe: Stripe, now: Instant) -> bool {
         let lane = self.stripes.lane(stripe);
-        let is_greeted = self.neighbours.get(peer).is_some_and(|link| link.is_greeted);
+        let is_able = self.neighbours.get(peer).is_some_and(|link| {
+            link.is_greeted && (peer.is_server() || link.status.is_none() || link.age(stripe).is_some())
+        });
         let is_out = lane.provider_is(peer) || lane.is_refused(peer, now) || self.is_silent(peer, now);
-        is_greeted && !is_out && self.uploads.child(peer, stripe).is_none()
+        is_able && !is_out && self.uploads.child(peer, stripe).is_none()
     }
 
     fn best_neighbour(&mut self, stripe: Stripe, now: Instant) -> Option<(Duration, PeerId)> {

@@ -14,6 +14,8 @@ use crate::{Instant, PartFacts, Role};
 /// While nothing plays yet, a block that is known for this long without coming is pulled: by then those who catch us
 /// up would have sent it.
 const JOIN_MARGIN: Duration = Duration::from_millis(1200);
+/// The same while nothing plays yet: providers are still being found.
+const JOIN_ORPHAN_MARGIN: Duration = Duration::from_millis(500);
 /// A block that is known for less than this may still come by itself, however urgent: the spread between paths. Without
 /// it, whoever is behind would pull everything and keep the swarm late.
 const SPREAD: Duration = Duration::from_millis(350);
@@ -174,12 +176,18 @@ impl Peer {
                     };
                     let is_orphan = in_need[BlockNumber(number).stripe().index()];
                     // Pulling early only makes the block come twice: paths differ by a second.
-                    let margin = if is_orphan { ORPHAN_MARGIN } else { JOIN_MARGIN };
+                    let margin = match (is_orphan, is_joining) {
+                        (true, true) => JOIN_ORPHAN_MARGIN,
+                        (true, false) => ORPHAN_MARGIN,
+                        (false, _) => JOIN_MARGIN,
+                    };
                     let margin = if n_tries > 0 { RETRY_MARGIN * (1 << n_tries.min(4)) } else { margin };
                     let is_late = (is_orphan || is_joining || n_tries > 0) && now.since(since) > margin;
                     let is_urgent = !is_joining
                         && track.next.is_some()
-                        && n_tries == 0 && plays_in < URGENT && now.since(since) > SPREAD;
+                        && n_tries == 0
+                        && plays_in < URGENT
+                        && now.since(since) > SPREAD;
                     if is_late || is_urgent {
                         let block = BlockId {
                             epoch: part.id.epoch,
