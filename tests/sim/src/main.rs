@@ -21,6 +21,9 @@ struct Arguments {
     /// End with one line of JSON.
     #[arg(long)]
     json: bool,
+    /// Write all that happens to this viewer to standard error; 0 is the server.
+    #[arg(long)]
+    trace: Option<u64>,
     /// Tell of each viewer, too.
     #[arg(long)]
     viewers: bool,
@@ -33,7 +36,11 @@ fn main() -> anyhow::Result<()> {
     })?;
     let length = scenario.length.as_secs();
     let begun = Instant::now();
-    let report = World::new(scenario, arguments.seed).run(|Progress { seconds, n_events }| {
+    let mut world = World::new(scenario, arguments.seed);
+    if let Some(viewer) = arguments.trace {
+        world.trace(viewer);
+    }
+    let report = world.run(|Progress { seconds, n_events }| {
         if seconds % 10 == 0 {
             eprintln!(
                 "{seconds} of {length} s, {n_events} events, {:.1} s passed",

@@ -18,7 +18,7 @@ pub(crate) struct Player {
     ranges: BTreeMap<TrackId, Vec<(u64, u64)>>,
     n_tracks: usize,
     /// Captured-at less media time.
-    offset: i128,
+    offset: Option<i128>,
     playhead: f64,
     rate: f64,
     at: u64,
@@ -51,7 +51,7 @@ impl Player {
 
     pub(crate) fn append(&mut self, part: &PartFacts, now: u64) {
         self.advance(now);
-        self.offset = i128::from(part.captured_at.0) - i128::from(part.start_us);
+        self.offset = Some(i128::from(part.captured_at.0) - i128::from(part.start_us));
         let keep = self.position().saturating_sub(KEEP_BEHIND);
         let ranges = self.ranges.entry(part.id.track).or_default();
         match ranges.last_mut().filter(|(_, end)| *end == part.start_us) {
@@ -92,7 +92,7 @@ impl Player {
     pub(crate) fn latency_us(&mut self, wall: WallTime, now: u64) -> Option<u64> {
         self.advance(now);
         self.started_at?;
-        let captured = i128::from(self.position()) + self.offset;
+        let captured = i128::from(self.position()) + self.offset.filter(|_| self.has_sought)?;
         u64::try_from(i128::from(wall.0) - captured).ok()
     }
 

@@ -68,6 +68,7 @@ pub struct World {
     orphans: Vec<(PeerId, PeerId, u64)>,
     pub(crate) recoveries: Vec<u64>,
     pub(crate) violations: Vec<String>,
+    traced: Option<PeerId>,
 }
 
 #[derive(Clone, Debug)]
@@ -119,10 +120,16 @@ impl World {
             orphans: Vec::new(),
             recoveries: Vec::new(),
             violations: Vec::new(),
+            traced: None,
             scenario,
         };
         world.prepare();
         world
+    }
+
+    /// Writes all that happens to this viewer (0 is the server) to standard error while it runs.
+    pub fn trace(&mut self, viewer: u64) {
+        self.traced = Some(PeerId::new(viewer));
     }
 
     /// Runs to the end and tells how it went; `progress` is called once for each virtual second.

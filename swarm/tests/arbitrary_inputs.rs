@@ -1,0 +1,166 @@
+//! Whatever happens in whatever order, a peer neither panics nor asks for a timer in the past.
+
+use cardume_media::PartId;
+use cardume_swarm::{
+    BitsPerSec, CatalogFacts, Config, Input, Instant, Offence, Output, PartFacts, Peer, PlayerState,
+    TrackFacts,
+};
+use cardume_wire::link::{Control, TrackBlocks};
+use cardume_wire::{BlockId, BlockNumber, Epoch, PeerId, Stripe, TrackId, TrackSet, WallTime};
+use proptest::prelude::*;
+
+fn peer_id() -> impl Strategy<Value = PeerId> {
+    (0u64..6).prop_map(PeerId::new)
+}
+
+fn number() -> impl Strategy<Value = u32> {
+    prop_oneof![8 => 0u32..200, 1 => Just(u32::MAX), 1 => any::<u32>()]
+}
+
+fn block() -> impl Strategy<Value = BlockId> {
+    (0u32..3, 0u8..3, number()).prop_map(|(epoch, track, number)| BlockId {
+        epoch: Epoch(epoch),
+        track: TrackId(track),
+        number: BlockNumber(number),
+    })
+}
+
+fn stripe() -> impl Strategy<Value = Stripe> {
+    (0u8..4).prop_filter_map("below the stripe count", Stripe::new)
+}
+
+fn part() -> impl Strategy<Value = PartFacts> {
+    let ids = (0u32..3, 0u8..3, number(), number());
+    (ids, 1u32..8, 0u64..60_000_000, any::<bool>()).prop_map(
+        |((epoch, track, sequence, first), n, start_us, key)| PartFacts {
+            id: PartId { epoch: Epoch(epoch), track: TrackId(track), sequence },
+            first_block: BlockNumber(first),
+            n_blocks: n,
+            len: n * 16_384,
+            start_us,
+            end_us: start_us + 200_000,
+            captured_at: WallTime(start_us),
+            is_independent: key,
+            descriptor_len: 150,
+        },
+    )
+}
+
+fn control() -> impl Strategy<Value = Control> {
+    let peers = || proptest::collection::vec(peer_id(), 0..8);
+    let blocks = || proptest::collection::vec(block(), 0..8);
+    prop_oneof![
+        (0u16..3, proptest::option::of(0u32..3))
+            .prop_map(|(version, epoch)| Control::Hello { version, epoch: epoch.map(Epoch) }),
+        (stripe(), any::<u16>(), any::<bool>()).prop_map(|(stripe, slots, is_starving)| Control::Subscribe {
+            stripe,
+            tracks: TrackSet::ALL,
+            slots,
+            is_starving
+        }),
+        (stripe(), peers()).prop_map(|(stripe, path)| Control::Accept { stripe, path }),
+        (stripe(), peers()).prop_map(|(stripe, hints)| Control::Refuse { stripe, hints }),
+        stripe().prop_map(|stripe| Control::Unsubscribe { stripe }),
+        (0u32..3, 0u8..3, number(), proptest::collection::vec(any::<u8>(), 0..32)).prop_map(
+            |(epoch, track, first, bits)| Control::Have {
+                epoch: Epoch(epoch),
+                tracks: vec![TrackBlocks {
+                    track: TrackId(track),
+                    first: BlockNumber(first),
+                    bits: bits.into()
+                }],
+            }
+        ),
+        blocks().prop_map(|blocks| Control::Request { blocks }),
+        blocks().prop_map(|blocks| Control::Cancel { blocks }),
+        blocks().prop_map(|blocks| Control::Missing { blocks }),
+        block().prop_map(|block| Control::RequestDescriptor { block }),
+        any::<u64>().prop_map(|sent_at| Control::Ping { sent_at }),
+        any::<u64>().prop_map(|sent_at| Control::Pong { sent_at }),
+        Just(Control::Goodbye),
+        (any::<u16>(), any::<u16>(), any::<[u16; 4]>()).prop_map(|(slots, free, ages)| Control::Status {
+            slots,
+            free,
+            ages
+        }),
+    ]
+}
+
+fn input() -> impl Strategy<Value = Input> {
+    let track = |id: u8| TrackFacts { id: TrackId(id), is_video: id == 0, bitrate: BitsPerSec(1_000_000) };
+    prop_oneof![
+        2 => peer_id().prop_map(|peer| Input::LinkOpened { peer }),
+        1 => peer_id().prop_map(|peer| Input::LinkClosed { peer }),
+        1 => peer_id().prop_map(|peer| Input::ConnectFailed { peer }),
+        1 => proptest::collection::vec(peer_id(), 0..6).prop_map(|peers| Input::Suggested { peers }),
+        2 => peer_id().prop_map(|from| Input::Control {
+            from,
+            control: Control::Hello { version: cardume_wire::PROTOCOL_VERSION, epoch: Some(Epoch(1)) },
+        }),
+        8 => (peer_id(), control()).prop_map(|(from, control)| Input::Control { from, control }),
+        1 => (0u32..3).prop_map(move |epoch| Input::Catalog(CatalogFacts {
+            epoch: Epoch(epoch),
+            tracks: vec![track(0), track(1)],
+            len: 2_000,
+        })),
+        4 => (proptest::option::of(peer_id()), part()).prop_map(|(from, part)| Input::Descriptor { from, part }),
+        4 => (proptest::option::of(peer_id()), block()).prop_map(|(from, block)| Input::Block { from, block }),
+        1 => (peer_id(), block()).prop_map(|(from, block)| Input::BlockUseless { from, block, len: 9 }),
+        1 => (peer_id(), block()).prop_map(|(from, block)| Input::BlockUnverifiable { from, block }),
+        1 => peer_id().prop_map(|from| Input::Offence { from, kind: Offence::WrongBlock }),
+        1 => (peer_id(), any::<u32>()).prop_map(|(peer, len)| Input::Backlog { peer, len: len as usize }),
+        1 => any::<u64>().prop_map(|wall| Input::Clock { wall: WallTime(wall) }),
+        2 => (any::<u32>(), any::<u32>(), any::<u32>(), any::<bool>()).prop_map(|(playhead, start, end, paused)| {
+            Input::Player(PlayerState {
+                playhead_us: playhead.into(),
+                buffered: vec![(start.into(), end.into())],
+                is_paused: paused,
+                is_seeking: false,
+            })
+        }),
+        1 => proptest::option::of(any::<u64>()).prop_map(|limit| Input::UplinkLimit(limit.map(BitsPerSec))),
+        1 => Just(Input::Leave),
+    ]
+}
+
+fn survives(config: Config, steps: Vec<(u32, Input)>) {
+    let mut now = Instant::from_micros(1);
+    let mut peer = Peer::new(config.clone(), 1, now);
+    let mut twin = Peer::new(config, 1, now);
+    let mut links = std::collections::BTreeSet::new();
+    for (wait, input) in steps {
+        now = now + core::time::Duration::from_micros(u64::from(wait));
+        if let Input::LinkOpened { peer } = input {
+            links.insert(peer);
+        }
+        if let Input::LinkClosed { peer } = input {
+            links.remove(&peer);
+        }
+        peer.handle_input(input.clone(), now);
+        twin.handle_input(input, now);
+        while let Some(output) = peer.poll_output() {
+            assert_eq!(twin.poll_output().as_ref(), Some(&output), "equal inputs give equal outputs");
+            match output {
+                Output::Send { to, .. } => assert!(links.contains(&to), "{to} has no link"),
+                Output::Disconnect { peer, .. } => assert!(links.remove(&peer), "{peer} has no link"),
+                _ => {}
+            }
+        }
+        assert!(peer.poll_timeout().is_some_and(|at| at > now), "the timer lies in the future");
+        let _ = peer.stats(now);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_viewer_survives_anything(steps in proptest::collection::vec((0u32..400_000, input()), 1..120)) {
+        survives(Config::viewer(PeerId::new(5)), steps);
+    }
+
+    #[test]
+    fn a_budgeted_server_survives_anything(steps in proptest::collection::vec((0u32..400_000, input()), 1..120)) {
+        survives(Config::server(Some(BitsPerSec(3_000_000))), steps);
+    }
+}

@@ -1,0 +1,380 @@
+//! Sessions with real bytes on a small virtual network: what comes out is what was broadcast, whoever lies.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cardume_media::{Catalog, CutPart, MediaTime, Publisher, SigningKey, Track, TrackKind};
+use cardume_swarm::{Config, Event, Instant, PlayerState, Session};
+use cardume_wire::link::{Control, Message};
+use cardume_wire::{Epoch, PROTOCOL_VERSION, PeerId, TrackId, WallTime};
+
+const SERVER: PeerId = PeerId::SERVER;
+const A: PeerId = PeerId::new(1);
+const B: PeerId = PeerId::new(2);
+const PART_MS: u64 = 200;
+const WALL: u64 = 1_800_000_000_000_000;
+
+/// What one session did.
+#[derive(Default)]
+struct Seen {
+    attached: Vec<Epoch>,
+    appended: Vec<(TrackId, u64, Vec<u8>)>,
+    disconnected: Vec<PeerId>,
+    blamed: Vec<PeerId>,
+}
+
+/// Sessions, links of 5 ms, and one liar at most.
+struct Net {
+    now: u64,
+    key: SigningKey,
+    sessions: BTreeMap<PeerId, Session>,
+    links: Vec<(PeerId, PeerId)>,
+    wire: Vec<(u64, PeerId, PeerId, Vec<u8>)>,
+    seen: BTreeMap<PeerId, Seen>,
+    /// Who flips a bit in every block it sends.
+    polluter: Option<PeerId>,
+}
+
+impl Net {
+    fn new() -> Self {
+        let mut net = Self {
+            now: 1_000_000,
+            key: SigningKey::from_seed([7; 32]),
+            sessions: BTreeMap::new(),
+            links: Vec::new(),
+            wire: Vec::new(),
+            seen: BTreeMap::new(),
+            polluter: None,
+        };
+        net.join(SERVER, Config::server(None));
+        net
+    }
+
+    fn join(&mut self, id: PeerId, config: Config) {
+        let mut session = Session::new(config, self.key.public(), id.number(), self.instant());
+        session.set_clock(WallTime(WALL + self.now), self.instant());
+        self.sessions.insert(id, session);
+        self.seen.entry(id).or_default();
+    }
+
+    fn viewer(&mut self, id: PeerId) {
+        self.join(id, Config::viewer(id));
+    }
+
+    fn link(&mut self, a: PeerId, b: PeerId) {
+        self.links.push((a, b));
+        self.links.push((b, a));
+        self.act(a, |session, now| session.link_opened(b, now));
+        self.act(b, |session, now| session.link_opened(a, now));
+    }
+
+    fn instant(&self) -> Instant {
+        Instant::from_micros(self.now)
+    }
+
+    fn act(&mut self, id: PeerId, act: impl FnOnce(&mut Session, Instant)) {
+        let now = self.instant();
+        let session = self.sessions.get_mut(&id).unwrap();
+        act(session, now);
+        let mut events = Vec::new();
+        while let Some(event) = session.poll_event() {
+            events.push(event);
+        }
+        assert!(session.poll_timeout().is_some_and(|at| at > now), "the timer lies in the future");
+        for event in events {
+            self.event(id, event);
+        }
+    }
+
+    fn event(&mut self, id: PeerId, event: Event) {
+        let seen = self.seen.get_mut(&id).unwrap();
+        match event {
+            Event::Transmit { to, bytes } => {
+                let mut bytes = bytes.to_vec();
+                let is_block = matches!(Message::decode(&bytes), Ok(Message::Block { .. }));
+                if is_block && self.polluter == Some(id) {
+                    *bytes.last_mut().unwrap() ^= 1;
+                }
+                self.wire.push((self.now + 5_000, id, to, bytes));
+            }
+            Event::Attach(catalog) => seen.attached.push(catalog.epoch()),
+            Event::Append { track, chunks, start_us, .. } => {
+                seen.appended.push((track, start_us, chunks.concat()));
+            }
+            Event::Disconnect { peer } => {
+                seen.disconnected.push(peer);
+                self.unlink(id, peer);
+            }
+            Event::Blame { peer } => seen.blamed.push(peer),
+            Event::Connect { .. } | Event::FindNeighbours { .. } | Event::SetRate(_) | Event::Seek { .. } => {
+            }
+        }
+    }
+
+    fn unlink(&mut self, a: PeerId, b: PeerId) {
+        self.links.retain(|link| *link != (a, b) && *link != (b, a));
+        self.act(b, |session, now| session.link_closed(a, now));
+    }
+
+    /// Lets time pass.
+    fn run(&mut self, time: Duration) {
+        let end = self.now + u64::try_from(time.as_micros()).unwrap();
+        while self.now < end {
+            self.now += 5_000;
+            let (due, later): (Vec<_>, Vec<_>) =
+                std::mem::take(&mut self.wire).into_iter().partition(|(at, ..)| *at <= self.now);
+            self.wire = later;
+            for (_, from, to, bytes) in due {
+                if self.links.contains(&(from, to)) {
+                    self.act(to, |session, now| session.receive(from, &bytes, now));
+                }
+            }
+            for id in self.sessions.keys().copied().collect::<Vec<_>>() {
+                self.act(id, Session::handle_timeout);
+            }
+        }
+    }
+
+    fn broadcast(&mut self, epoch: u32) {
+        let track = |id: u8, kind| Track {
+            id: TrackId(id),
+            kind,
+            codec: "avc1.42C01E".into(),
+            timescale: 1000,
+            bitrate: 1_000_000,
+            width: 0,
+            height: 0,
+            init: Bytes::from_static(b"init"),
+        };
+        let tracks = vec![track(0, TrackKind::Video), track(1, TrackKind::Audio)];
+        let catalog = Catalog::new(Epoch(epoch), tracks).unwrap();
+        let publisher = Publisher::new(SigningKey::from_seed([7; 32]), catalog);
+        self.act(SERVER, |session, now| session.start_broadcast(publisher, now));
+    }
+
+    /// Publishes this many parts of 200 ms in real time; returns the first track's bytes by part.
+    fn publish(&mut self, first: u64, n: u64) -> Vec<Vec<u8>> {
+        let mut published = Vec::new();
+        for index in first..first + n {
+            let video = media(index, if index.is_multiple_of(5) { 70_000 } else { 20_000 });
+            for (track, bytes) in [(0, video.clone()), (1, media(index, 3_000))] {
+                let part = CutPart {
+                    track: TrackId(track),
+                    start: MediaTime(index * PART_MS),
+                    duration: u32::try_from(PART_MS).unwrap(),
+                    is_independent: track == 1 || index.is_multiple_of(5),
+                    captured_at: WallTime(WALL + self.now - PART_MS * 1000),
+                    bytes: bytes.into(),
+                };
+                self.act(SERVER, |session, now| session.publish(&part, now).unwrap());
+            }
+            published.push(video);
+            self.run(Duration::from_millis(PART_MS));
+        }
+        published
+    }
+
+    fn video(&self, id: PeerId) -> Vec<&[u8]> {
+        let appended = self.seen[&id].appended.iter();
+        appended.filter(|(track, ..)| *track == TrackId(0)).map(|(_, _, bytes)| bytes.as_slice()).collect()
+    }
+}
+
+/// Bytes that differ from part to part and block to block.
+fn media(index: u64, len: usize) -> Vec<u8> {
+    (0..len as u64).map(|at| u8::try_from((at * 31 + at / 251 + index * 7) % 256).unwrap()).collect()
+}
+
+#[test]
+fn a_viewer_appends_what_was_broadcast_in_order() {
+    let mut net = Net::new();
+    net.broadcast(1);
+    net.viewer(A);
+    net.link(A, SERVER);
+    let published = net.publish(0, 20);
+    net.run(Duration::from_millis(200));
+    let video = net.video(A);
+    assert_eq!(net.seen[&A].attached, [Epoch(1)]);
+    assert!(video.len() >= 19, "{} parts", video.len());
+    assert!(published.iter().map(Vec::as_slice).collect::<Vec<_>>().ends_with(&video[1..]));
+}
+
+#[test]
+fn a_viewer_without_the_server_is_fed_by_its_neighbour() {
+    let mut net = Net::new();
+    net.broadcast(1);
+    net.viewer(A);
+    net.link(A, SERVER);
+    net.viewer(B);
+    net.link(A, B);
+    let published = net.publish(0, 25);
+    net.run(Duration::from_millis(500));
+    let video = net.video(B);
+    assert!(video.len() >= 15, "{} parts", video.len());
+    assert!(video.iter().all(|part| published.iter().any(|whole| whole == part)));
+    let stats = net.sessions[&B].stats(net.instant());
+    assert!((stats.share_from_peers() - 1.0).abs() < f64::EPSILON);
+}
+
+#[test]
+fn a_polluter_is_dropped_and_nothing_wrong_is_appended() {
+    let mut net = Net::new();
+    net.polluter = Some(A);
+    net.broadcast(1);
+    net.viewer(A);
+    net.link(A, SERVER);
+    net.viewer(B);
+    net.link(A, B);
+    let mut published = net.publish(0, 15);
+    assert_eq!(net.seen[&B].blamed, [A]);
+    assert!(net.seen[&B].disconnected.contains(&A));
+    net.link(B, SERVER);
+    published.extend(net.publish(15, 15));
+    let video = net.video(B);
+    assert!(video.len() > 5, "the server feeds it instead");
+    assert!(video.iter().all(|part| published.iter().any(|whole| whole == part)));
+    // It comes back and is not taken.
+    net.link(A, B);
+    assert!(!net.links.contains(&(B, A)));
+}
+
+#[test]
+fn a_neighbour_that_talks_nonsense_is_dropped() {
+    let mut net = Net::new();
+    net.viewer(A);
+    net.viewer(B);
+    net.link(A, B);
+    net.run(Duration::from_millis(50));
+    net.act(B, |session, now| session.receive(A, &[4, 0xff, 0xff], now));
+    assert_eq!(net.seen[&B].disconnected, [A]);
+}
+
+#[test]
+fn a_neighbour_of_another_version_is_dropped_without_blame() {
+    let mut net = Net::new();
+    net.viewer(B);
+    net.sessions.get_mut(&B).unwrap().link_opened(A, Instant::from_micros(1_000_000));
+    let hello = Message::Control(Control::Hello { version: PROTOCOL_VERSION + 1, epoch: None }).encode();
+    net.viewer(A);
+    net.act(B, |session, now| session.receive(A, &hello, now));
+    assert_eq!(net.seen[&B].disconnected, [A]);
+    assert!(net.seen[&B].blamed.is_empty());
+}
+
+#[test]
+fn a_message_of_a_newer_type_is_skipped() {
+    let mut net = Net::new();
+    net.viewer(A);
+    net.viewer(B);
+    net.link(A, B);
+    net.run(Duration::from_millis(50));
+    net.act(B, |session, now| session.receive(A, &[200, 1, 2, 3], now));
+    assert!(net.seen[&B].disconnected.is_empty());
+}
+
+#[test]
+fn a_catalog_of_another_key_ends_the_link() {
+    let mut net = Net::new();
+    net.viewer(A);
+    net.viewer(B);
+    net.link(A, B);
+    net.run(Duration::from_millis(50));
+    net.act(B, |session, now| session.receive(A, &Message::Catalog(&[1; 200]).encode(), now));
+    assert_eq!(net.seen[&B].disconnected, [A]);
+    assert!(net.seen[&B].attached.is_empty());
+}
+
+#[test]
+fn a_new_epoch_begins_a_new_timeline_for_all() {
+    let mut net = Net::new();
+    net.broadcast(1);
+    net.viewer(A);
+    net.link(A, SERVER);
+    net.viewer(B);
+    net.link(A, B);
+    net.publish(0, 10);
+    net.broadcast(2);
+    let second = net.publish(0, 20);
+    net.run(Duration::from_millis(500));
+    for id in [A, B] {
+        assert_eq!(net.seen[&id].attached, [Epoch(1), Epoch(2)], "{id}");
+        assert!(second.iter().any(|part| net.video(id).last() == Some(&part.as_slice())), "{id}");
+    }
+}
+
+#[test]
+fn viewers_go_on_among_themselves_with_what_they_have_and_come_back() {
+    let mut net = Net::new();
+    net.broadcast(1);
+    net.viewer(A);
+    net.viewer(B);
+    net.link(A, SERVER);
+    net.link(B, SERVER);
+    net.link(A, B);
+    net.publish(0, 10);
+    net.unlink(SERVER, A);
+    net.act(SERVER, |session, now| session.link_closed(A, now));
+    let published = net.publish(10, 15);
+    net.run(Duration::from_millis(500));
+    assert_eq!(net.video(A).last(), published.last().map(Vec::as_slice).as_ref(), "through its neighbour");
+    net.link(A, SERVER);
+    net.publish(25, 10);
+    let provided = net.sessions[&A].stats(net.instant()).paths;
+    assert!(
+        provided.iter().any(|path| path.provider == SERVER),
+        "the server's room is used again: {provided:?}"
+    );
+}
+
+#[test]
+fn who_leaves_says_so_and_closes() {
+    let mut net = Net::new();
+    net.viewer(A);
+    net.viewer(B);
+    net.link(A, B);
+    net.run(Duration::from_millis(50));
+    net.act(A, Session::leave);
+    let goodbye = Message::Control(Control::Goodbye).encode();
+    assert!(net.wire.iter().any(|(_, from, _, bytes)| *from == A && *bytes == goodbye));
+    assert_eq!(net.seen[&A].disconnected, [B]);
+}
+
+#[test]
+fn no_upload_is_no_upload() {
+    let mut net = Net::new();
+    net.broadcast(1);
+    net.viewer(A);
+    net.act(A, |session, now| session.set_uplink_limit(Some(cardume_swarm::BitsPerSec(0)), now));
+    net.link(A, SERVER);
+    net.viewer(B);
+    net.link(A, B);
+    net.publish(0, 20);
+    assert!(!net.video(A).is_empty());
+    assert_eq!(net.sessions[&A].stats(net.instant()).sent_len, 0);
+}
+
+#[test]
+fn playback_starts_at_the_target_latency() {
+    let mut net = Net::new();
+    net.broadcast(1);
+    net.publish(0, 20);
+    net.viewer(A);
+    net.link(A, SERVER);
+    net.run(Duration::from_millis(100));
+    let (_, first, _) = net.seen[&A].appended[0];
+    let (_, last, _) = *net.seen[&A].appended.last().unwrap();
+    let state = PlayerState { playhead_us: 0, buffered: vec![(first, last)], ..PlayerState::default() };
+    let now = net.instant();
+    let session = net.sessions.get_mut(&A).unwrap();
+    session.set_player(state, now);
+    let seek = std::iter::from_fn(|| session.poll_event()).find_map(|event| match event {
+        Event::Seek { to_us } => Some(to_us),
+        _ => None,
+    });
+    // 20 parts were published; the newest ended 100 ms ago.
+    let newest = 20 * PART_MS * 1000 + 100_000;
+    let latency = newest - seek.unwrap();
+    // A group of pictures that begins up to 400 ms later will do.
+    assert!((1_500_000..=2_100_000).contains(&latency), "{latency}");
+}

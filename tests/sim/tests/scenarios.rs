@@ -1,0 +1,72 @@
+//! The scenarios over a few seeds: what issue and overlay promise holds, and nothing happens that must not.
+//! A failure names its seed; `cargo run -p cardume-sim -- NAME --seed N` replays it.
+
+use cardume_sim::{Report, World, named};
+
+const SEEDS: [u64; 3] = [1, 2, 3];
+
+fn run(name: &str, seed: u64, n_viewers: Option<usize>) -> Report {
+    let scenario = named(name, n_viewers).unwrap();
+    let report = World::new(scenario, seed).run(|_| {});
+    assert_eq!(report.violations, [""; 0], "{name} seed {seed}");
+    report
+}
+
+#[test]
+fn equal_seeds_give_equal_reports() {
+    assert_eq!(run("first-light", 5, Some(20)), run("first-light", 5, Some(20)));
+    assert_ne!(run("first-light", 5, Some(20)), run("first-light", 6, Some(20)));
+}
+
+#[test]
+fn six_tabs_play_on_a_budget_of_three_copies() {
+    for seed in SEEDS {
+        let report = run("budget", seed, None);
+        assert_eq!(report.n_never_started, 0, "seed {seed}");
+        assert!(report.longest_stall_ms <= 500, "seed {seed}: {}", report.table());
+        assert!(report.latency_ms[3] <= 2500, "seed {seed}: {}", report.table());
+        assert!(report.server_copies_peak <= 3.0, "seed {seed}: {}", report.table());
+    }
+}
+
+#[test]
+fn nobody_stalls_long_when_the_tab_that_feeds_most_dies() {
+    for seed in SEEDS {
+        let report = run("kill-feeder", seed, None);
+        assert_eq!(report.n_never_started, 0, "seed {seed}");
+        assert!(report.longest_stall_ms <= 1000, "seed {seed}: {}", report.table());
+    }
+}
+
+#[test]
+fn the_server_serves_two_directly_and_viewers_move_into_the_swarm_and_back_without_a_stall() {
+    for seed in SEEDS {
+        let alone = run("budget", seed, Some(2));
+        assert!(alone.offload < 0.05, "seed {seed}: {}", alone.table());
+        let report = run("direct", seed, None);
+        assert!(report.longest_stall_ms <= 250, "seed {seed}: {}", report.table());
+        assert!(report.offload > 0.2, "seed {seed}: {}", report.table());
+    }
+}
+
+#[test]
+fn all_play_on_after_the_tracker_and_the_sender_are_back() {
+    for seed in SEEDS {
+        let report = run("tracker-restart", seed, None);
+        for viewer in &report.viewers {
+            // 5 s without a sender, less what was buffered, and the time to begin anew.
+            assert!(viewer.longest_stall_ms < 6_000, "seed {seed}: {viewer:?}");
+            let last = viewer.stalls_ms.last().copied().unwrap_or_default();
+            assert!(last.0 + last.1 < 60_000, "seed {seed}: it plays at the end: {viewer:?}");
+        }
+    }
+}
+
+#[test]
+fn a_swarm_on_real_access_links_with_churn_keeps_most_viewers_playing() {
+    for seed in &SEEDS[..2] {
+        let report = run("first-light", *seed, Some(40));
+        assert!(report.continuity > 0.95, "seed {seed}: {}", report.table());
+        assert!(report.server_copies_peak <= 10.0, "seed {seed}: {}", report.table());
+    }
+}
