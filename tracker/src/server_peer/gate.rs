@@ -44,16 +44,20 @@ impl Gate {
     pub(super) async fn pass(&self, len: usize) {
         let Some(rates) = self.rates else { return };
         let mut empty_at = self.empty_at.lock().await;
-        // As if the bucket had been filled from empty to the brim, at most.
-        let earliest = Instant::now().checked_sub(rates.fill_time(rates.depth_len)).unwrap_or(*empty_at);
-        let refilled_from = (*empty_at).max(earliest);
         let len = len as u64;
-        tokio::time::sleep_until(refilled_from + rates.fill_time(len.min(rates.depth_len))).await;
-        *empty_at = refilled_from + rates.fill_time(len);
+        tokio::time::sleep_until(*empty_at + rates.fill_time(len.min(rates.depth_len))).await;
+        // Taken at the time it really is: on a busy machine that is later than was slept for.
+        *empty_at = rates.empty_after(len, *empty_at, Instant::now());
     }
 }
 
 impl Rates {
+    /// When the bucket is empty again after this much was taken out of it: what had not fitted in is lost.
+    fn empty_after(self, len: u64, empty_at: Instant, now: Instant) -> Instant {
+        let if_full = now.checked_sub(self.fill_time(self.depth_len)).unwrap_or(empty_at);
+        empty_at.max(if_full) + self.fill_time(len)
+    }
+
     fn fill_time(self, len: u64) -> Duration {
         let nanos = u128::from(len) * 1_000_000_000 / u128::from(self.bytes_per_second.max(1));
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
@@ -83,6 +87,23 @@ mod tests {
         }
         let rate = 100.0 * 16_000.0 * 8.0 / began_at.elapsed().as_secs_f64();
         assert!(rate > 2_200_000.0, "{rate} bit/s is far below the limit");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_late_wake_does_not_let_two_messages_pass_at_once() {
+        let gate = Arc::new(Gate::new(RateLimit::new(2_400_000)));
+        tokio::time::advance(Duration::from_mins(1)).await;
+        gate.pass(16_000).await;
+        let late = tokio::spawn({
+            let gate = Arc::clone(&gate);
+            async move { gate.pass(16_000).await }
+        });
+        tokio::task::yield_now().await;
+        tokio::time::advance(Duration::from_millis(500)).await;
+        late.await.unwrap();
+        let woken_at = Instant::now();
+        gate.pass(16_000).await;
+        assert!(woken_at.elapsed() >= Duration::from_millis(50), "{:?}", woken_at.elapsed());
     }
 
     #[tokio::test(start_paused = true)]
