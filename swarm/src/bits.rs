@@ -89,3 +89,46 @@ fn set(bits: &mut ByteVec, offset: usize) {
     }
     bits[offset / 8] |= 1 << (offset % 8);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn holds_what_a_set_holds_within_its_limit(
+            steps in proptest::collection::vec((0u32..20_000, any::<bool>()), 1..200)
+        ) {
+            let mut window = BitWindow::default();
+            let mut model = BTreeSet::new();
+            let mut end = 0;
+            for (number, is_insert) in steps {
+                if is_insert {
+                    window.insert(number);
+                    end = end.max(number + 1);
+                    model.insert(number);
+                } else {
+                    window.remove(number);
+                    model.remove(&number);
+                }
+                model.retain(|held| end - held <= BIT_LIMIT);
+                for probe in [number, number + 1, number.saturating_sub(1), end.saturating_sub(BIT_LIMIT)] {
+                    prop_assert_eq!(window.contains(probe), model.contains(&probe), "{}", probe);
+                }
+            }
+        }
+
+        #[test]
+        fn bitmaps_name_exactly_the_numbers(numbers in proptest::collection::btree_set(any::<u32>(), 0..60)) {
+            let numbers: Vec<u32> = numbers.into_iter().collect();
+            let maps = bitmaps(TrackId(1), &numbers);
+            prop_assert!(maps.iter().all(|map| map.bits.len() <= HAVE_LEN_LIMIT));
+            let named: Vec<u32> = maps.iter().flat_map(TrackBlocks::numbers).map(|number| number.0).collect();
+            prop_assert_eq!(named, numbers);
+        }
+    }
+}

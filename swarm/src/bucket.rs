@@ -68,3 +68,38 @@ impl Bucket {
         self.level = (self.level + passed * i128::from(self.fill)).min(i128::from(self.depth) * MILLION);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_second_exceeds_the_limit(
+            limit in 400_000u64..20_000_000,
+            steps in proptest::collection::vec((0u64..100_000, 1usize..16_500), 1..400),
+        ) {
+            let mut now = Instant::default();
+            let mut bucket = Bucket::new(BitsPerSec(limit), 2 * 16_500, now);
+            let mut sent: Vec<(Instant, usize)> = Vec::new();
+            for (wait, len) in steps {
+                now += Duration::from_micros(wait);
+                if bucket.allows(len, now) {
+                    bucket.take(len, now);
+                    sent.push((now, len));
+                }
+                let second = sent.iter().filter(|(at, _)| now.since(*at) < Duration::from_secs(1));
+                prop_assert!(second.map(|(_, len)| *len as u64 * 8).sum::<u64>() <= limit);
+            }
+        }
+
+        #[test]
+        fn what_has_to_wait_passes_when_it_says(limit in 400_000u64..20_000_000, lens in 1usize..16_500) {
+            let mut bucket = Bucket::new(BitsPerSec(limit), 2 * 16_500, Instant::default());
+            let at = bucket.allows_at(lens).expect("it fills");
+            prop_assert!(bucket.allows(lens, at));
+        }
+    }
+}

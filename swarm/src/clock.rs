@@ -71,3 +71,31 @@ impl ClockEstimator {
         self.samples.iter().min_by_key(|sample| sample.round_trip)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Instant {
+        Instant::from_micros(millis * 1000)
+    }
+
+    #[test]
+    fn the_shortest_round_trip_counts() {
+        let mut clock = ClockEstimator::new();
+        assert_eq!(clock.wall_at(at(0)), None);
+        clock.add(at(1000), WallTime(5_400_000), at(1500));
+        clock.add(at(2000), WallTime(6_010_000), at(2020));
+        clock.add(at(3000), WallTime(7_390_000), at(3400));
+        assert_eq!(clock.wall_at(at(4010)), Some(WallTime(8_010_000)));
+        assert_eq!(clock.error(), Some(Duration::from_millis(10)));
+    }
+
+    #[test]
+    fn answers_from_before_the_question_or_long_after_are_ignored() {
+        let mut clock = ClockEstimator::new();
+        clock.add(at(1000), WallTime(1), at(900));
+        clock.add(at(1000), WallTime(1), at(9000));
+        assert_eq!(clock.wall_at(at(9000)), None);
+    }
+}

@@ -12,7 +12,7 @@ use crate::{Config, Instant, Role};
 /// A link that takes longer has failed. ICE gives up on its own after some 10 to 30 s.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// A peer that could not be connected is not tried again for this long: its NAT stays what it is.
-const FAILED_FOR: Duration = Duration::from_secs(60);
+const FAILED_FOR: Duration = Duration::from_mins(1);
 /// Peers remembered as suggested, failed or banned at most, each. Wild guess: many times the neighbour limit.
 const MEMORY_LIMIT: usize = 256;
 /// First wait after asking for neighbours; doubles up to [`FIND_WAIT_MAX`].

@@ -300,3 +300,103 @@ fn rate_for(error: i64) -> f64 {
 fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WALL: u64 = 1_000_000_000;
+
+    /// A playhead whose media time 0 was captured at [`WALL`], and what the script of
+    /// (wall milliseconds, playhead, buffered) makes it do.
+    fn check(script: &[(u64, u64, &[(u64, u64)])], expected: &[(u64, Action)]) -> Playhead {
+        let mut playhead = Playhead::new(Duration::from_secs(2), Instant::default());
+        playhead.delivered(0, WALL, Instant::default());
+        let mut done = Vec::new();
+        for &(millis, position, buffered) in script {
+            let now = Instant::from_micros(millis * 1000);
+            let buffered = buffered.iter().map(|&(start, end)| (start * 1000, end * 1000)).collect();
+            let state = PlayerState { playhead_us: position * 1000, buffered, ..PlayerState::default() };
+            playhead.set_player(state, now);
+            if let Some(action) = playhead.decide(Some(WALL + millis * 1000), now) {
+                done.push((millis, action));
+            }
+        }
+        assert_eq!(done, expected);
+        playhead
+    }
+
+    #[test]
+    fn starts_where_the_target_latency_is() {
+        check(&[(5_000, 0, &[(2_000, 4_800)])], &[(5_000, Action::Seek(3_000_000))]);
+    }
+
+    #[test]
+    fn waits_for_media_at_the_target_but_not_for_long() {
+        let script: &[(u64, u64, &[(u64, u64)])] =
+            &[(1_000, 0, &[(0, 100)]), (1_400, 0, &[(0, 300)]), (2_600, 0, &[(0, 900)])];
+        check(script, &[(2_600, Action::Seek(500_000))]);
+    }
+
+    #[test]
+    fn young_media_starts_with_enough_ahead() {
+        let script: &[(u64, u64, &[(u64, u64)])] =
+            &[(5_000, 0, &[(4_000, 4_600)]), (5_200, 0, &[(4_000, 4_800)])];
+        check(script, &[(5_200, Action::Seek(4_000_000))]);
+    }
+
+    #[test]
+    fn jumps_over_a_gap() {
+        let script: &[(u64, u64, &[(u64, u64)])] = &[
+            (5_000, 0, &[(2_000, 3_600)]),
+            (5_100, 3_050, &[(2_000, 3_600)]),
+            (5_640, 3_590, &[(2_000, 3_600), (3_800, 5_000)]),
+        ];
+        check(script, &[(5_000, Action::Seek(3_000_000)), (5_640, Action::Seek(3_800_000))]);
+    }
+
+    #[test]
+    fn counts_a_stall_from_where_the_playhead_stopped() {
+        let script: &[(u64, u64, &[(u64, u64)])] = &[
+            (5_000, 0, &[(2_000, 3_500)]),
+            (5_250, 3_250, &[(2_000, 3_500)]),
+            (5_500, 3_490, &[(2_000, 3_500)]),
+            (5_750, 3_490, &[(2_000, 3_500)]),
+            (6_000, 3_490, &[(2_000, 3_500)]),
+            (6_100, 3_500, &[(2_000, 5_500)]),
+        ];
+        let expected = [(5_000, Action::Seek(3_000_000)), (6_100, Action::SetRate(1.05))];
+        let playhead = check(script, &expected);
+        let stalls = playhead.stalls(Instant::from_micros(6_100_000));
+        assert_eq!((stalls.n, stalls.total), (1, Duration::from_millis(600)));
+    }
+
+    #[test]
+    fn a_small_error_is_mended_by_rate_and_a_large_one_by_a_jump() {
+        let script: &[(u64, u64, &[(u64, u64)])] = &[
+            (5_000, 0, &[(2_000, 4_800)]),
+            (6_000, 3_800, &[(2_000, 5_800)]),
+            (9_000, 5_700, &[(2_000, 8_800)]),
+        ];
+        let expected = [
+            (5_000, Action::Seek(3_000_000)),
+            (6_000, Action::SetRate(1.04)),
+            (9_000, Action::Seek(7_000_000)),
+        ];
+        check(script, &expected);
+    }
+
+    #[test]
+    fn does_nothing_while_paused() {
+        let mut playhead = Playhead::new(Duration::from_secs(2), Instant::default());
+        playhead.delivered(0, WALL, Instant::default());
+        let state = PlayerState {
+            playhead_us: 0,
+            buffered: vec![(0, 9_000_000)],
+            is_paused: true,
+            is_seeking: false,
+        };
+        playhead.set_player(state, Instant::from_micros(5_000_000));
+        assert_eq!(playhead.decide(Some(WALL + 5_000_000), Instant::from_micros(5_000_000)), None);
+    }
+}

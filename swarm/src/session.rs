@@ -175,10 +175,10 @@ impl Session {
     /// When the part breaks a limit; see [`PublishError`].
     pub fn publish(&mut self, part: &CutPart, now: Instant) -> Result<(), PublishError> {
         let Some(publisher) = &mut self.publisher else { return Ok(()) };
-        let published = publisher.publish(part)?;
-        let descriptor = published.descriptor.clone();
-        let descriptor_len = published.descriptor_bytes.len() + 1;
-        self.store.publish(published);
+        let ready = publisher.publish(part)?;
+        let descriptor = ready.descriptor.clone();
+        let descriptor_len = ready.descriptor_bytes.len() + 1;
+        self.store.publish(ready);
         let Some(facts) = self.part_facts(&descriptor, descriptor_len) else { return Ok(()) };
         self.input(Input::Descriptor { from: None, part: facts }, now);
         for block in descriptor.blocks() {

@@ -74,19 +74,14 @@ pub struct BitsPerSec(pub u64);
 
 impl BitsPerSec {
     /// Bytes that pass in this time.
-    pub const fn bytes_in(self, time: Duration) -> u64 {
-        let bits = (self.0 as u128).saturating_mul(time.as_micros()) / 1_000_000;
-        let bytes = bits / 8;
-        if bytes > u64::MAX as u128 { u64::MAX } else { bytes as u64 }
+    pub fn bytes_in(self, time: Duration) -> u64 {
+        let bits = u128::from(self.0).saturating_mul(time.as_micros()) / 1_000_000;
+        u64::try_from(bits / 8).unwrap_or(u64::MAX)
     }
 
     /// The rate that moves this many bytes in this time; zero for no time.
-    pub const fn of(bytes: u64, time: Duration) -> Self {
-        let micros = time.as_micros();
-        if micros == 0 {
-            return Self(0);
-        }
-        let bits = (bytes as u128 * 8 * 1_000_000) / micros;
-        Self(if bits > u64::MAX as u128 { u64::MAX } else { bits as u64 })
+    pub fn of(bytes: u64, time: Duration) -> Self {
+        let bits = (u128::from(bytes) * 8_000_000).checked_div(time.as_micros());
+        Self(u64::try_from(bits.unwrap_or(0)).unwrap_or(u64::MAX))
     }
 }

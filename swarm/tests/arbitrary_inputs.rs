@@ -129,7 +129,7 @@ fn survives(config: Config, steps: Vec<(u32, Input)>) {
     let mut twin = Peer::new(config, 1, now);
     let mut links = std::collections::BTreeSet::new();
     for (wait, input) in steps {
-        now = now + core::time::Duration::from_micros(u64::from(wait));
+        now += core::time::Duration::from_micros(u64::from(wait));
         if let Input::LinkOpened { peer } = input {
             links.insert(peer);
         }

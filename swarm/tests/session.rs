@@ -1,4 +1,5 @@
 //! Sessions with real bytes on a small virtual network: what comes out is what was broadcast, whoever lies.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -39,7 +39,7 @@ const INVITE_INTERVAL: Duration = Duration::from_secs(2);
 /// Media that goes later than it should by this much says that there are too many children.
 const LATENESS_LIMIT: Duration = Duration::from_millis(300);
 /// Start-up media that waits for longer than this on a limited uplink lets no other child in.
-const STARTUP_WAIT_LIMIT: Duration = Duration::from_millis(1000);
+const STARTUP_WAIT_LIMIT: Duration = Duration::from_secs(1);
 
 /// A wish to be fed.
 #[derive(Clone, Copy, Debug)]
@@ -130,12 +130,11 @@ impl Peer {
         let children: Vec<PeerId> = staying.map(|(peer, _)| peer).collect();
         let path = self.own_path(stripe);
         for child in children {
-            match path.clone().filter(|path| !path.contains(&child)) {
-                Some(path) => self.send_control(child, Control::Accept { stripe, path }, now),
-                None => {
-                    self.uploads.remove(child, stripe);
-                    self.refuse(child, stripe, now);
-                }
+            if let Some(path) = path.clone().filter(|path| !path.contains(&child)) {
+                self.send_control(child, Control::Accept { stripe, path }, now);
+            } else {
+                self.uploads.remove(child, stripe);
+                self.refuse(child, stripe, now);
             }
         }
     }

@@ -1,4 +1,5 @@
 //! How a run went.
+#![expect(clippy::cast_precision_loss, reason = "shares and rates for people")]
 
 use core::fmt::Write;
 
@@ -71,7 +72,7 @@ pub struct Report {
     pub pulls_per_minute: f64,
     /// From a provider's silent death to a new provider, milliseconds: p50, p99.
     pub recovery_ms: [u64; 2],
-    /// All uplinks of viewers as a share of what all of them watch.
+    /// Events of the simulation.
     pub n_events: u64,
     /// What must never happen and did.
     pub violations: Vec<String>,
@@ -109,7 +110,7 @@ impl Report {
             viewers.iter().filter(|viewer| viewer.startup_ms.is_some()).collect();
         let n_good = started.iter().filter(|viewer| viewer.continuity >= 0.99).count();
         let media = totals.from_peers + totals.from_server;
-        let on_air = world.scenario.length - world.scenario.join_at.min(world.scenario.length);
+        let on_air = world.scenario.length.saturating_sub(world.scenario.join_at);
         Self {
             scenario: world.scenario.name.to_owned(),
             seed: world.seed(),

@@ -1,0 +1,419 @@
+//! The event loop: virtual time, messages, timers, joins and departures.
+
+mod geography;
+mod people;
+mod traffic;
+
+use core::cmp::Ordering;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+
+use cardume_swarm::{BitsPerSec, CatalogFacts, Config, Input, Output, PartFacts, Peer};
+use cardume_wire::{BlockId, BlockNumber, PeerId};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+use crate::broadcast::{Broadcast, micros};
+use crate::network::Packet;
+use crate::node::{Access, Node};
+use crate::report::Report;
+use crate::{Incident, Scenario};
+
+/// Headers around a message, as the swarm itself assumes.
+const HEADER_LEN: usize = 32;
+/// Between two looks of a viewer's shell at its element.
+const PLAYER_INTERVAL: u64 = 100_000;
+/// Between two corrections of a viewer's clock.
+const CLOCK_INTERVAL: u64 = 10_000_000;
+/// A data channel notices the death of the other end after so long.
+const DEATH_NOTICED: u64 = 20_000_000;
+/// ICE gives up after so long.
+const CONNECT_FAILED: u64 = 6_000_000;
+/// What the tracker takes for an answer.
+const TRACKER: u64 = 40_000;
+/// Peers the tracker names at a time.
+const SUGGESTED: usize = 8;
+/// The server's access link: its budget is the tighter limit.
+const SERVER_ACCESS: Access = Access { up: 10_000_000_000, down: 10_000_000_000 };
+/// Violations kept; the first ones tell the most.
+const VIOLATION_LIMIT: usize = 20;
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Virtual seconds passed.
+    pub seconds: u64,
+    /// Events so far.
+    pub n_events: u64,
+}
+
+/// A simulated swarm.
+#[derive(Debug)]
+pub struct World {
+    pub(crate) scenario: Scenario,
+    seed: u64,
+    rng: ChaCha8Rng,
+    now: u64,
+    events: BinaryHeap<Scheduled>,
+    n_scheduled: u64,
+    n_events: u64,
+    n_links: u64,
+    pub(crate) nodes: Vec<Node>,
+    broadcast: Option<Broadcast>,
+    epoch: u32,
+    catalog: Option<CatalogFacts>,
+    parts: BTreeMap<(u32, u8, u32), PartFacts>,
+    server_sent: VecDeque<(u64, usize)>,
+    server_second: usize,
+    pub(crate) busiest_second: usize,
+    pub(crate) server_len: u64,
+    /// Viewers that lost a provider by a silent death: since when, and whom.
+    orphans: Vec<(PeerId, PeerId, u64)>,
+    pub(crate) recoveries: Vec<u64>,
+    pub(crate) violations: Vec<String>,
+    traced: Option<PeerId>,
+}
+
+#[derive(Clone, Debug)]
+enum Event {
+    Join,
+    Publish,
+    Timer(PeerId),
+    PlayerTick(PeerId),
+    Clock(PeerId),
+    UplinkDone(Box<Packet>),
+    AtDownlink(Box<Packet>),
+    Arrive(Box<Packet>),
+    OpenLink(PeerId, PeerId),
+    ConnectFailed(PeerId, PeerId),
+    LinkClosed { at: PeerId, peer: PeerId, link: u64 },
+    Suggest(PeerId, Vec<PeerId>),
+    Churn,
+    Incident(Incident),
+    Broadcast,
+}
+
+#[derive(Debug)]
+struct Scheduled {
+    at: u64,
+    order: u64,
+    event: Event,
+}
+
+impl World {
+    /// A world at its begin.
+    pub fn new(scenario: Scenario, seed: u64) -> Self {
+        let mut world = Self {
+            seed,
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            now: 0,
+            events: BinaryHeap::new(),
+            n_scheduled: 0,
+            n_events: 0,
+            n_links: 0,
+            nodes: Vec::new(),
+            broadcast: None,
+            epoch: 0,
+            catalog: None,
+            parts: BTreeMap::new(),
+            server_sent: VecDeque::new(),
+            server_second: 0,
+            busiest_second: 0,
+            server_len: 0,
+            orphans: Vec::new(),
+            recoveries: Vec::new(),
+            violations: Vec::new(),
+            traced: None,
+            scenario,
+        };
+        world.prepare();
+        world
+    }
+
+    /// Writes all that happens to this viewer (0 is the server) to standard error while it runs.
+    pub fn trace(&mut self, viewer: u64) {
+        self.traced = Some(PeerId::new(viewer));
+    }
+
+    /// Runs to the end and tells how it went; `progress` is called once for each virtual second.
+    pub fn run(mut self, mut progress: impl FnMut(Progress)) -> Report {
+        let end = micros(self.scenario.length);
+        let mut second = 0;
+        while let Some(scheduled) = self.events.pop() {
+            if scheduled.at > end {
+                break;
+            }
+            self.now = scheduled.at;
+            self.n_events += 1;
+            if self.now / 1_000_000 > second {
+                second = self.now / 1_000_000;
+                progress(Progress { seconds: second, n_events: self.n_events });
+            }
+            self.perform(scheduled.event);
+        }
+        self.now = end;
+        Report::of(&mut self, end)
+    }
+
+    /// Events so far.
+    pub(crate) fn n_events(&self) -> u64 {
+        self.n_events
+    }
+
+    /// The seed.
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    fn prepare(&mut self) {
+        let server = self.server_node();
+        self.nodes.push(server);
+        self.drive(PeerId::SERVER);
+        self.schedule(micros(self.scenario.broadcast_at), Event::Broadcast);
+        let interval = micros(self.scenario.join_interval);
+        for index in 0..self.scenario.n_viewers as u64 {
+            let jitter = self.below(interval / 2);
+            self.schedule(micros(self.scenario.join_at) + index * interval + jitter, Event::Join);
+        }
+        let joined = micros(self.scenario.join_at) + self.scenario.n_viewers as u64 * interval;
+        let churn = micros(self.scenario.churn.interval);
+        if churn > 0 {
+            self.schedule(joined + churn, Event::Churn);
+        }
+        for (at, incident) in self.scenario.incidents.clone() {
+            self.schedule(micros(at), Event::Incident(incident));
+        }
+    }
+
+    fn perform(&mut self, event: Event) {
+        match event {
+            Event::Join => self.join(),
+            Event::Publish => self.publish(),
+            Event::Timer(id) => self.timer(id),
+            Event::PlayerTick(id) => self.player_tick(id),
+            Event::Clock(id) => self.clock(id),
+            Event::UplinkDone(packet) => self.uplink_done(*packet),
+            Event::AtDownlink(packet) => self.at_downlink(packet),
+            Event::Arrive(packet) => self.arrive(*packet),
+            Event::OpenLink(a, b) => self.open_link(a, b),
+            Event::ConnectFailed(at, peer) => self.input(at, Input::ConnectFailed { peer }),
+            Event::LinkClosed { at, peer, link } => self.link_closed(at, peer, link),
+            Event::Suggest(id, peers) => self.input(id, Input::Suggested { peers }),
+            Event::Churn => self.churn(),
+            Event::Incident(incident) => self.incident(incident),
+            Event::Broadcast => self.begin_broadcast(),
+        }
+    }
+
+    fn server_node(&self) -> Node {
+        let rate = self.scenario.video_rate + self.scenario.audio_rate;
+        let budget = self.scenario.budget_percent.map(|percent| BitsPerSec(rate * percent / 100));
+        let now = cardume_swarm::Instant::from_micros(self.now);
+        let peer = Peer::new(Config::server(budget), self.seed, now);
+        let mut node = Node::new(PeerId::SERVER, peer, SERVER_ACCESS, self.now);
+        let wall = node.wall(self.now);
+        node.peer.handle_input(Input::Clock { wall }, now);
+        node
+    }
+
+    fn begin_broadcast(&mut self) {
+        if !self.nodes[0].is_alive {
+            return;
+        }
+        self.epoch += 1;
+        let broadcast = Broadcast::new(&self.scenario, self.epoch, self.now);
+        let catalog = broadcast.catalog();
+        self.schedule(broadcast.next_at(), Event::Publish);
+        self.broadcast = Some(broadcast);
+        self.catalog = Some(catalog.clone());
+        self.nodes[0].store.begin(catalog.epoch);
+        self.input(PeerId::SERVER, Input::Catalog(catalog));
+    }
+
+    fn publish(&mut self) {
+        let Some(broadcast) = &mut self.broadcast else { return };
+        let parts = broadcast.next(&mut self.rng);
+        let next_at = broadcast.next_at();
+        self.schedule(next_at, Event::Publish);
+        for part in parts {
+            self.parts.insert((part.id.epoch.0, part.id.track.0, part.id.sequence), part);
+            self.nodes[0].store.insert_part(&part);
+            self.input(PeerId::SERVER, Input::Descriptor { from: None, part });
+            for number in part.first_block.0..part.first_block.0 + part.n_blocks {
+                let block =
+                    BlockId { epoch: part.id.epoch, track: part.id.track, number: BlockNumber(number) };
+                self.nodes[0].store.insert_block(PeerId::SERVER, block);
+                self.input(PeerId::SERVER, Input::Block { from: None, block });
+            }
+        }
+    }
+
+    fn timer(&mut self, id: PeerId) {
+        let now = self.now;
+        let Some(node) = self.live(id) else { return };
+        if node.timer_at != Some(now) {
+            return;
+        }
+        node.timer_at = None;
+        let instant = node.instant(now);
+        node.peer.handle_timeout(instant);
+        self.drive(id);
+    }
+
+    fn player_tick(&mut self, id: PeerId) {
+        let now = self.now;
+        let Some(node) = self.live(id) else { return };
+        let state = node.player.state(now);
+        node.sample_latency(now);
+        self.input(id, Input::Player(state));
+        self.tell_backlogs(id);
+        self.note_recovery(id);
+        self.schedule(now + PLAYER_INTERVAL, Event::PlayerTick(id));
+    }
+
+    fn clock(&mut self, id: PeerId) {
+        let now = self.now;
+        let is_up = self.nodes[0].is_alive;
+        let Some(node) = self.live(id) else { return };
+        let wall = node.wall(now);
+        if is_up {
+            self.input(id, Input::Clock { wall });
+        }
+        self.schedule(now + CLOCK_INTERVAL, Event::Clock(id));
+    }
+
+    fn input(&mut self, id: PeerId, input: Input) {
+        let now = self.now;
+        if self.traced == Some(id) {
+            eprintln!("{now} in {input:?}");
+        }
+        let Some(node) = self.live(id) else { return };
+        let instant = node.instant(now);
+        node.peer.handle_input(input, instant);
+        self.drive(id);
+    }
+
+    /// Does all that a peer asks for, and arms its timer.
+    fn drive(&mut self, id: PeerId) {
+        let now = self.now;
+        let index = index_of(id);
+        while let Some(output) = self.nodes[index].peer.poll_output() {
+            self.output(id, output);
+        }
+        let node = &mut self.nodes[index];
+        let Some(timeout) = node.peer.poll_timeout() else { return };
+        if timeout <= node.instant(now) {
+            self.violate(&format!("{id} asks for a timer in the past"));
+            return;
+        }
+        let at = node.world_time(timeout);
+        if node.timer_at.is_none_or(|set| at < set) {
+            node.timer_at = Some(at);
+            self.schedule(at, Event::Timer(id));
+        }
+    }
+
+    fn output(&mut self, id: PeerId, output: Output) {
+        let now = self.now;
+        if self.traced == Some(id) {
+            eprintln!("{now} out {output:?}");
+        }
+        match output {
+            Output::Send { to, message } => self.send(id, to, message),
+            Output::Deliver { part } => self.deliver(id, part),
+            Output::Connect { peer } => self.connect(id, peer),
+            Output::Disconnect { peer, .. } => self.close_link(id, peer),
+            Output::Blame { peer } => self.violate(&format!("{id} blames {peer}, who did no wrong")),
+            Output::FindNeighbours { without } => {
+                if self.nodes[0].is_alive {
+                    let peers = self.suggestions(id, &without);
+                    self.schedule(now + self.rtt(id, PeerId::SERVER) + TRACKER, Event::Suggest(id, peers));
+                }
+            }
+            Output::Evict { track, before_sequence } => {
+                self.nodes[index_of(id)].store.evict_before(track, before_sequence);
+            }
+            Output::SetRate(rate) => self.nodes[index_of(id)].player.set_rate(rate, now),
+            Output::Seek { to_us } => self.nodes[index_of(id)].player.seek(to_us, now),
+        }
+    }
+
+    fn deliver(&mut self, id: PeerId, part: cardume_media::PartId) {
+        let now = self.now;
+        let node = &mut self.nodes[index_of(id)];
+        let last = node.delivered.insert(part.track.0, (part.epoch.0, part.sequence));
+        let is_whole = node.store.is_whole(part);
+        let facts = node.store.part(part).copied();
+        if last.is_some_and(|last| last >= (part.epoch.0, part.sequence)) {
+            self.violate(&format!("{id} delivers {part:?} after {last:?}"));
+        }
+        if !is_whole {
+            self.violate(&format!("{id} delivers {part:?}, which is not whole"));
+        }
+        let follows = last.is_some_and(|last| last.0 == part.epoch.0 && last.1 + 1 == part.sequence);
+        if let Some(facts) = facts {
+            if !follows && !facts.is_independent {
+                self.violate(&format!("{id} goes on with {part:?}, which cannot be decoded alone"));
+            }
+            self.nodes[index_of(id)].player.append(&facts, now);
+        }
+    }
+
+    fn violate(&mut self, what: &str) {
+        if self.violations.len() < VIOLATION_LIMIT {
+            self.violations.push(format!("{} us: {what}", self.now));
+        }
+    }
+
+    fn live(&mut self, id: PeerId) -> Option<&mut Node> {
+        self.nodes.get_mut(index_of(id)).filter(|node| node.is_alive)
+    }
+
+    fn percentile(&mut self, points: [u64; 5]) -> u64 {
+        let at = self.below(10_000);
+        percentile(points, at)
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.rng.next_u64() % limit.max(1)
+    }
+
+    fn schedule(&mut self, at: u64, event: Event) {
+        self.n_scheduled += 1;
+        self.events.push(Scheduled { at, order: self.n_scheduled, event });
+    }
+}
+
+/// The value at a place of a distribution given by its 5th, 25th, 50th, 75th and 95th percentile; `at` of 10,000.
+fn percentile(points: [u64; 5], at: u64) -> u64 {
+    const PLACES: [u64; 5] = [500, 2_500, 5_000, 7_500, 9_500];
+    let at = at.clamp(PLACES[0], PLACES[4]);
+    let upper = PLACES.iter().position(|place| at <= *place).unwrap_or(4).max(1);
+    let (from, to) = (PLACES[upper - 1], PLACES[upper]);
+    let (low, high) = (points[upper - 1], points[upper]);
+    low + (high - low) * (at - from) / (to - from)
+}
+
+fn index_of(id: PeerId) -> usize {
+    usize::try_from(id.number()).unwrap_or(usize::MAX)
+}
+
+impl Ord for Scheduled {
+    /// The earliest is the greatest, as the heap gives the greatest first.
+    fn cmp(&self, other: &Self) -> Ordering {
+        (other.at, other.order).cmp(&(self.at, self.order))
+    }
+}
+
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Scheduled {}
