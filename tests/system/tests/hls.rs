@@ -61,6 +61,15 @@ async fn publish(broadcast: &mut Broadcast, parts: std::ops::Range<u32>) {
     }
 }
 
+/// Waits until every track of the channel has this many parts.
+async fn shown(tracker: &TestTracker, n_parts: u32) {
+    let mut window = tracker.channel("live").window();
+    let has_all = |window: &std::sync::Arc<cardume::window::Window>| {
+        !window.tracks.is_empty() && window.tracks.iter().all(|track| track.parts.len() == n_parts as usize)
+    };
+    window.wait_for(has_all).await.unwrap();
+}
+
 /// A tracker whose channel has this many parts on air, five to a second.
 async fn on_air(n_parts: u32) -> (TestTracker, Broadcast, tempfile::TempDir) {
     let (tracker, directory) = TestTracker::start("").await;
@@ -220,6 +229,7 @@ async fn audio_is_a_rendition_whose_segments_follow_the_videos() {
         let audio = CutPart { track: TrackId(1), start, duration, is_independent: true, ..text_part(index) };
         broadcast.publish(audio).await.unwrap();
     }
+    shown(&tracker, 22).await;
     let address = tracker.http();
     let index = playlist(address, "index.m3u8").await;
     assert!(

@@ -10,6 +10,8 @@ use cardume::clock::wall_time;
 use cardume::window::{TrackWindow, Window};
 use cardume_media::{TrackKind, ticks_to_micros};
 use cardume_system_tests::{TestTracker, within};
+use tempfile::TempDir;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 const KEY: &str = "the-key-of-the-test";
 const CHANNEL: &str = "[[channel]]\nid = \"live\"\nkey = \"the-key-of-the-test\"\n";
@@ -17,6 +19,8 @@ const CHANNEL: &str = "[[channel]]\nid = \"live\"\nkey = \"the-key-of-the-test\"
 const WANTED_US: u64 = 4_000_000;
 /// Longer than any test wants: encoders are stopped.
 const SECONDS: &str = "60";
+/// Tests that encode at once: two cores keep up with so many in real time.
+static ENCODING: Semaphore = Semaphore::const_new(3);
 
 /// An encoder that runs until it is dropped.
 struct Encoder(Child);
@@ -58,6 +62,13 @@ impl Drop for Encoder {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// A tracker, and the turn to encode.
+async fn start() -> (TestTracker, TempDir, SemaphorePermit<'static>) {
+    let turn = ENCODING.acquire().await.unwrap();
+    let (tracker, directory) = TestTracker::start(CHANNEL).await;
+    (tracker, directory, turn)
 }
 
 fn words(line: &str) -> Vec<String> {
@@ -173,7 +184,7 @@ async fn ended(tracker: &TestTracker) {
 
 #[tokio::test]
 async fn rtmp_with_b_frames_becomes_parts_and_ends_with_its_sender() {
-    let (tracker, _directory) = TestTracker::start(CHANNEL).await;
+    let (tracker, _directory, _turn) = start().await;
     let encoder = Encoder::start(&["-bf", "2"], &rtmp(&tracker, KEY));
     check_media(&tracker, 260_000).await;
     encoder.stop().await;
@@ -182,7 +193,7 @@ async fn rtmp_with_b_frames_becomes_parts_and_ends_with_its_sender() {
 
 #[tokio::test]
 async fn an_rtmp_sender_that_dies_leaves_nothing_behind() {
-    let (tracker, _directory) = TestTracker::start(CHANNEL).await;
+    let (tracker, _directory, _turn) = start().await;
     let encoder = Encoder::start(&["-tune", "zerolatency"], &rtmp(&tracker, KEY));
     window_with(&tracker, 1_000_000).await;
     // Kills it: no goodbye.
@@ -196,7 +207,7 @@ async fn an_rtmp_sender_that_dies_leaves_nothing_behind() {
 
 #[tokio::test]
 async fn low_latency_dash_becomes_parts_and_ends_with_its_sender() {
-    let (tracker, _directory) = TestTracker::start(CHANNEL).await;
+    let (tracker, _directory, _turn) = start().await;
     let encoder = Encoder::start(&["-tune", "zerolatency"], &dash(tracker.http()));
     check_media(&tracker, 260_000).await;
     encoder.stop().await;
@@ -205,7 +216,7 @@ async fn low_latency_dash_becomes_parts_and_ends_with_its_sender() {
 
 #[tokio::test]
 async fn hls_by_put_becomes_parts_of_whole_segments() {
-    let (tracker, _directory) = TestTracker::start(CHANNEL).await;
+    let (tracker, _directory, _turn) = start().await;
     let encoder = Encoder::start(&["-tune", "zerolatency"], &hls(tracker.http()));
     check_media(&tracker, 1_100_000).await;
     encoder.stop().await;
@@ -214,7 +225,7 @@ async fn hls_by_put_becomes_parts_of_whole_segments() {
 
 #[tokio::test]
 async fn one_endless_post_becomes_parts_and_ends_with_its_sender() {
-    let (tracker, _directory) = TestTracker::start(CHANNEL).await;
+    let (tracker, _directory, _turn) = start().await;
     let encoder = Encoder::start(&["-tune", "zerolatency"], &cmaf(tracker.http()));
     check_media(&tracker, 260_000).await;
     encoder.stop().await;
@@ -223,7 +234,7 @@ async fn one_endless_post_becomes_parts_and_ends_with_its_sender() {
 
 #[tokio::test]
 async fn senders_over_rtmp_are_told_why_they_are_refused() {
-    let (tracker, _directory) = TestTracker::start(CHANNEL).await;
+    let (tracker, _directory, _turn) = start().await;
     let mut stranger = Encoder::start(&[], &rtmp(&tracker, "not-the-key"));
     let said = stranger.read_to_end().await;
     assert!(said.contains("there is no channel with this stream key"), "{said}");
@@ -239,7 +250,7 @@ async fn senders_over_rtmp_are_told_why_they_are_refused() {
 
 #[tokio::test]
 async fn a_second_encoder_that_pushes_does_not_disturb_the_first() {
-    let (tracker, _directory) = TestTracker::start(CHANNEL).await;
+    let (tracker, _directory, _turn) = start().await;
     let _first = Encoder::start(&["-tune", "zerolatency"], &dash(tracker.http()));
     let epoch = window_with(&tracker, 1_000_000).await.epoch;
     // Same address, same paths, another picture.
@@ -251,7 +262,7 @@ async fn a_second_encoder_that_pushes_does_not_disturb_the_first() {
 
 #[tokio::test]
 async fn what_came_in_can_be_played_as_hls() {
-    let (tracker, _directory) = TestTracker::start(CHANNEL).await;
+    let (tracker, _directory, _turn) = start().await;
     let _encoder = Encoder::start(&["-bf", "2"], &rtmp(&tracker, KEY));
     window_with(&tracker, 3_500_000).await;
     let url = format!("http://{}/hls/live/index.m3u8", tracker.http());
