@@ -1,6 +1,14 @@
 import { arrive, BUDGET, strongest } from '../src/audience';
 import { expect, test } from '../src/fixture';
-import { expectGoodViewing, expectMoving, expectSoundMedia, LIVE, SETTLE_MS, sharesFromPeers, verdictOf } from '../src/judge';
+import {
+  expectGoodViewing,
+  expectMoving,
+  expectSoundMedia,
+  LIVE,
+  SETTLE_MS,
+  sharesFromPeers,
+  verdictOf,
+} from '../src/judge';
 import type { SenderKind } from '../src/sender';
 import { CHANNEL } from '../src/tracker';
 import { pause, until } from '../src/until';
