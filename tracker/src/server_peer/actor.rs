@@ -215,9 +215,10 @@ impl Actor {
         }
     }
 
-    /// Takes a share of the budget while there is something to send, and gives it back when there is not.
+    /// Takes a share of the budget while there is something to send and somebody to send it to: a channel that
+    /// nobody watches takes nothing from the others.
     fn claim_share(&mut self) {
-        let is_active = self.parts.is_some() || (self.has_broadcast && !self.links.is_empty());
+        let is_active = self.has_broadcast && !self.links.is_empty();
         if is_active && self.share.is_none() {
             self.share = Some(self.budget.activate());
         } else if !is_active {
