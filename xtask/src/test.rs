@@ -66,7 +66,7 @@ fn web(tally: &mut Tally) -> Result<()> {
 /// The browser peer's own tests, in a real Chromium.
 fn in_webassembly(tally: &mut Tally) -> Result<()> {
     let (toolchain, bindgen) = (Toolchain::find_or_install()?, Bindgen::find_or_install()?);
-    let tests = toolchain.cargo("test").args(["--package", "cardume-peer-wasm"]);
+    let tests = toolchain.cargo("test").args(["--tests", "--package", "cardume-peer-wasm"]);
     TestTools::find_or_install()?
         .named_in(tests)
         .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", bindgen.test_runner())
