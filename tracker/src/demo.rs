@@ -160,19 +160,19 @@ fn with_decode_time(bytes: &[u8], at: usize, time: MediaTime) -> Bytes {
 /// Where the 64-bit decode time of a part stands: in `moof`, `traf`, `tfdt` of version 1, after its flags.
 fn decode_time_at(part: &[u8]) -> Option<usize> {
     const HEADER_LEN: usize = 8;
-    let (moof_at, moof_len) = find(part, 0, part.len(), b"moof")?;
-    let (traf_at, traf_len) = find(part, moof_at + HEADER_LEN, moof_at + moof_len, b"traf")?;
-    let (tfdt_at, _) = find(part, traf_at + HEADER_LEN, traf_at + traf_len, b"tfdt")?;
+    let (moof_at, moof_len) = find(part, 0, part.len(), *b"moof")?;
+    let (traf_at, traf_len) = find(part, moof_at + HEADER_LEN, moof_at + moof_len, *b"traf")?;
+    let (tfdt_at, _) = find(part, traf_at + HEADER_LEN, traf_at + traf_len, *b"tfdt")?;
     let version_at = tfdt_at + HEADER_LEN;
     (part.get(version_at) == Some(&1)).then_some(version_at + 4)
 }
 
 /// Place and length of the first box of this type between two places.
-fn find(bytes: &[u8], mut at: usize, end: usize, kind: &[u8; 4]) -> Option<(usize, usize)> {
+fn find(bytes: &[u8], mut at: usize, end: usize, kind: [u8; 4]) -> Option<(usize, usize)> {
     while at < end {
         let (len, found) = bytes.get(at..at + 8)?.split_first_chunk::<4>()?;
         let len = usize::try_from(u32::from_be_bytes(*len)).ok()?;
-        if found == kind {
+        if found == kind.as_slice() {
             return Some((at, len));
         }
         at += len.max(8);

@@ -7,15 +7,20 @@ use bytes::{Buf, Bytes};
 pub(crate) enum VideoTag {
     /// The decoder configuration: the body of `avcC`, `hvcC` or `av1C`.
     Config(VideoCodec, Bytes),
-    /// One frame, as it stands in an MP4 sample.
-    Frame {
-        is_key: bool,
-        /// Composition minus decode time, in milliseconds.
-        composition_ms: i32,
-        data: Bytes,
-    },
+    /// One frame.
+    Frame(Picture),
     /// Nothing that matters here: metadata, end of sequence, encoder's commands.
     Nothing,
+}
+
+/// One frame of video.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Picture {
+    pub(crate) is_key: bool,
+    /// Composition minus decode time, in milliseconds.
+    pub(crate) composition_ms: i32,
+    /// As it stands in an MP4 sample.
+    pub(crate) data: Bytes,
 }
 
 /// What an audio tag carries.
@@ -68,6 +73,10 @@ mod packet {
     pub(super) const AUDIO_MULTITRACK: u8 = 5;
 }
 
+/// Codec numbers and the mark of Enhanced RTMP in plain FLV.
+const AVC: u8 = 7;
+const AAC: u8 = 10;
+const ENHANCED_AUDIO: u8 = 9;
 const KEY_FRAME: u8 = 1;
 /// Frame type 5: "video info/command frame".
 const COMMAND_FRAME: u8 = 5;
@@ -81,7 +90,6 @@ pub(crate) fn parse_video(mut body: Bytes) -> Result<VideoTag, FlvError> {
     if first & 0x80 != 0 {
         return parse_enhanced_video(first, body);
     }
-    const AVC: u8 = 7;
     let (frame_type, codec) = (first >> 4, first & 0x0F);
     if frame_type == COMMAND_FRAME {
         return Ok(VideoTag::Nothing);
@@ -128,7 +136,7 @@ fn frame(frame_type: u8, composition_ms: i32, data: Bytes) -> VideoTag {
     if data.is_empty() {
         return VideoTag::Nothing;
     }
-    VideoTag::Frame { is_key: frame_type == KEY_FRAME, composition_ms, data }
+    VideoTag::Frame(Picture { is_key: frame_type == KEY_FRAME, composition_ms, data })
 }
 
 /// Reads the body of an audio tag.
@@ -136,11 +144,9 @@ fn frame(frame_type: u8, composition_ms: i32, data: Bytes) -> VideoTag {
 /// # Errors
 /// See [`FlvError`].
 pub(crate) fn parse_audio(mut body: Bytes) -> Result<AudioTag, FlvError> {
-    const ENHANCED: u8 = 9;
-    const AAC: u8 = 10;
     let first = take(&mut body)?;
     match first >> 4 {
-        ENHANCED => parse_enhanced_audio(first, body),
+        ENHANCED_AUDIO => parse_enhanced_audio(first, body),
         AAC => {
             let packet_type = take(&mut body)?;
             Ok(audio_packet(packet_type, AudioCodec::Aac, body))
@@ -206,6 +212,10 @@ mod tests {
         parse_video(Bytes::from_static(bytes))
     }
 
+    fn picture(is_key: bool, composition_ms: i32) -> VideoTag {
+        VideoTag::Frame(Picture { is_key, composition_ms, data: Bytes::from_static(b"x") })
+    }
+
     fn audio(bytes: &'static [u8]) -> Result<AudioTag, FlvError> {
         parse_audio(Bytes::from_static(bytes))
     }
@@ -216,25 +226,18 @@ mod tests {
             video(b"\x17\x00\x00\x00\x00cfg"),
             Ok(VideoTag::Config(VideoCodec::H264, Bytes::from_static(b"cfg")))
         );
-        let frame = |is_key, composition_ms| VideoTag::Frame {
-            is_key,
-            composition_ms,
-            data: Bytes::from_static(b"x"),
-        };
-        assert_eq!(video(b"\x17\x01\x00\x00\x50x"), Ok(frame(true, 80)));
-        assert_eq!(video(b"\x27\x01\xFF\xFF\xFEx"), Ok(frame(false, -2)));
+        assert_eq!(video(b"\x17\x01\x00\x00\x50x"), Ok(picture(true, 80)));
+        assert_eq!(video(b"\x27\x01\xFF\xFF\xFEx"), Ok(picture(false, -2)));
         assert_eq!(video(b"\x17\x02\x00\x00\x00"), Ok(VideoTag::Nothing), "end of sequence");
     }
 
     #[test]
     fn enhanced_video_has_composition_times_only_where_the_codec_has() {
-        let frame =
-            |composition_ms| VideoTag::Frame { is_key: true, composition_ms, data: Bytes::from_static(b"x") };
-        assert_eq!(video(b"\x91hvc1\x00\x00\x28x"), Ok(frame(40)));
-        assert_eq!(video(b"\x93hvc1x"), Ok(frame(0)));
-        assert_eq!(video(b"\x91av01x"), Ok(frame(0)));
+        assert_eq!(video(b"\x91hvc1\x00\x00\x28x"), Ok(picture(true, 40)));
+        assert_eq!(video(b"\x93hvc1x"), Ok(picture(true, 0)));
+        assert_eq!(video(b"\x91av01x"), Ok(picture(true, 0)));
         // A nanosecond offset of 3 bytes in front.
-        assert_eq!(video(b"\x97\x02\x00\x00\x09\x01av01x"), Ok(frame(0)));
+        assert_eq!(video(b"\x97\x02\x00\x00\x09\x01av01x"), Ok(picture(true, 0)));
     }
 
     #[test]

@@ -16,6 +16,10 @@ use super::sps;
 const VIDEO_TIMESCALE: u32 = 90_000;
 /// Opus counts at this rate whatever the input had (RFC 7845, section 4).
 const OPUS_RATE: u32 = 48_000;
+/// Sample flags (ISO/IEC 14496-12, 8.8.3.1): what a sample depends on, and whether it is a sync sample.
+const DEPENDS_ON_NOTHING: u32 = 0x0200_0000;
+const DEPENDS_AND_IS_NO_SYNC: u32 = 0x0101_0000;
+const BOX_HEADER_LEN: usize = 8;
 /// `track_ID` in the files: each has one track.
 const CONTAINER_ID: u32 = 1;
 
@@ -54,7 +58,7 @@ impl TrackConfig {
                 let avcc = decode_box::<Avcc>(config, "H.264")?;
                 let sps = avcc.sequence_parameter_sets.first();
                 let size = sps.and_then(|sps| sps::picture_size(sps)).unwrap_or(fallback_size);
-                (Codec::Avc1(Avc1 { visual: visual(size), avcc, ..empty_avc1() }), size)
+                (Codec::Avc1(Avc1 { visual: visual(size), avcc, ..Default::default() }), size)
             }
             VideoCodec::Hevc => {
                 let hvcc = decode_box::<Hvcc>(config, "HEVC")?;
@@ -218,10 +222,6 @@ fn visual((width, height): (u16, u16)) -> Visual {
     Visual { width, height, ..Default::default() }
 }
 
-fn empty_avc1() -> Avc1 {
-    Avc1::default()
-}
-
 fn audio_entry(channel_count: u16, rate: u32) -> Audio {
     // The field has 16 bits; decoders take the rate from the configuration.
     let sample_rate = u16::try_from(rate).unwrap_or(0);
@@ -243,8 +243,6 @@ pub(crate) struct Sample {
 /// # Errors
 /// When a length does not fit its field: no such part is built here.
 pub(crate) fn write_part(sequence_number: u32, samples: &[(Sample, u32)]) -> mp4_atom::Result<Bytes> {
-    const DEPENDS_ON_NOTHING: u32 = 0x0200_0000;
-    const DEPENDS_AND_IS_NO_SYNC: u32 = 0x0101_0000;
     let entries: Vec<_> = samples
         .iter()
         .map(|(sample, duration)| TrunEntry {
@@ -264,7 +262,6 @@ pub(crate) fn write_part(sequence_number: u32, samples: &[(Sample, u32)]) -> mp4
             ..Default::default()
         }],
     };
-    const BOX_HEADER_LEN: usize = 8;
     let mut bytes = Vec::new();
     moof(0).encode(&mut bytes)?;
     let data_offset =
@@ -277,6 +274,8 @@ pub(crate) fn write_part(sequence_number: u32, samples: &[(Sample, u32)]) -> mp4
     bytes.reserve(BOX_HEADER_LEN + data_len);
     bytes.extend_from_slice(&mdat_len.to_be_bytes());
     bytes.extend_from_slice(b"mdat");
-    samples.iter().for_each(|(sample, _)| bytes.extend_from_slice(&sample.data));
+    for (sample, _) in samples {
+        bytes.extend_from_slice(&sample.data);
+    }
     Ok(bytes.into())
 }

@@ -34,7 +34,7 @@ use intake::{Intake, OpenBody};
 
 /// How long a body may stay without its first byte: ffmpeg's HLS output opens the request of the header when it starts
 /// and sends the header with the first segment.
-const FIRST_DATA_TIMEOUT: Duration = Duration::from_secs(60);
+const FIRST_DATA_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long a body that has begun may pause. Segments of HLS come at once; chunks of live media come several times a
 /// second.
 const DATA_TIMEOUT: Duration = Duration::from_secs(10);

@@ -88,7 +88,9 @@ pub(crate) fn encode(value: &Value, out: &mut Vec<u8>) {
         Value::Array(values) => {
             out.push(STRICT_ARRAY);
             out.extend_from_slice(&u32::try_from(values.len()).unwrap_or(u32::MAX).to_be_bytes());
-            values.iter().for_each(|value| encode(value, out));
+            for value in values {
+                encode(value, out);
+            }
         }
         Value::Null => out.push(NULL),
     }
@@ -186,7 +188,9 @@ mod tests {
             Value::Array(vec![Value::Null, Value::Number(-0.5)]),
         ];
         let mut bytes = Vec::new();
-        values.iter().for_each(|value| encode(value, &mut bytes));
+        for value in &values {
+            encode(value, &mut bytes);
+        }
         assert_eq!(decode(&bytes), Ok(values));
     }
 

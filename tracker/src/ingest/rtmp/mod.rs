@@ -165,11 +165,11 @@ impl Connection {
             (Event::Metadata(values), Some(sender)) => sender.remuxer.set_facts(facts(&values)),
             (Event::Video { timestamp, body }, Some(sender)) => {
                 let result = sender.handle_video(timestamp, body).await;
-                return self.checked(result);
+                return Ok(self.checked(result));
             }
             (Event::Audio { timestamp, body }, Some(sender)) => {
                 let result = sender.handle_audio(timestamp, body).await;
-                return self.checked(result);
+                return Ok(self.checked(result));
             }
             (_, None) => {}
         }
@@ -195,13 +195,13 @@ impl Connection {
     }
 
     /// Tells the sender why its media is not carried on.
-    fn checked(&mut self, result: anyhow::Result<()>) -> anyhow::Result<Next> {
+    fn checked(&mut self, result: anyhow::Result<()>) -> Next {
         if let Err(error) = result {
             tracing::info!("an RTMP sender is cut off: {error:#}");
             self.session.refuse_publish("NetStream.Publish.Failed", &format!("{error:#}"));
-            return Ok(Next::Close);
+            return Next::Close;
         }
-        Ok(Next::Go)
+        Next::Go
     }
 }
 
@@ -228,9 +228,7 @@ impl Sender {
         let now = wall_time();
         match flv::parse_video(body)? {
             VideoTag::Config(codec, config) => self.remuxer.configure_video(codec, config, now)?,
-            VideoTag::Frame { is_key, composition_ms, data } => {
-                self.remuxer.push_video(timestamp, composition_ms, is_key, data, now)?;
-            }
+            VideoTag::Frame(picture) => self.remuxer.push_video(timestamp, picture, now)?,
             VideoTag::Nothing => {}
         }
         self.perform().await

@@ -16,6 +16,8 @@ const MEDIA_LEN_LIMIT: usize = 6 * 1024 * 1024;
 /// Bytes of C1, C2, S1 and S2 (RTMP 1.0, section 5.2.3).
 const HANDSHAKE_LEN: usize = 1536;
 const RTMP_VERSION: u8 = 3;
+/// A limit that may be changed later (section 5.4.5).
+const DYNAMIC: u8 = 2;
 /// What we let the peer send without an acknowledgement, and ask it to acknowledge: 2.5 MB, as other servers do.
 const WINDOW_LEN: u32 = 2_500_000;
 /// The message stream that `createStream` answers with: a connection publishes once.
@@ -221,7 +223,6 @@ impl Session {
     fn answer_connect(&mut self, transaction: f64) {
         write_message(&mut self.out, kind::WINDOW_ACKNOWLEDGEMENT_SIZE, 0, &WINDOW_LEN.to_be_bytes());
         let [a, b, c, d] = WINDOW_LEN.to_be_bytes();
-        const DYNAMIC: u8 = 2;
         write_message(&mut self.out, kind::SET_PEER_BANDWIDTH, 0, &[a, b, c, d, DYNAMIC]);
         write_message(&mut self.out, kind::SET_CHUNK_SIZE, 0, &SENT_CHUNK_LEN.to_be_bytes());
         let server = Value::Object(vec![
@@ -245,7 +246,9 @@ impl Session {
 
     fn send_command(&mut self, stream_id: u32, values: &[Value]) {
         let mut body = Vec::new();
-        values.iter().for_each(|value| amf0::encode(value, &mut body));
+        for value in values {
+            amf0::encode(value, &mut body);
+        }
         write_message(&mut self.out, kind::COMMAND, stream_id, &body);
     }
 }
@@ -294,7 +297,9 @@ mod tests {
 
     fn command(values: &[Value]) -> Vec<u8> {
         let (mut body, mut bytes) = (Vec::new(), Vec::new());
-        values.iter().for_each(|value| amf0::encode(value, &mut body));
+        for value in values {
+            amf0::encode(value, &mut body);
+        }
         write_message(&mut bytes, kind::COMMAND, 0, &body);
         bytes
     }
