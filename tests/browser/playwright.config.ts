@@ -1,6 +1,7 @@
 import { defineConfig } from '@playwright/test';
 import { chromiumOptions } from './src/chromium';
 import type { TestOptions } from './src/fixture';
+import { LIVE, LIVE_ON_A_BUSY_MACHINE } from './src/judge';
 
 /** One test at a time: each has a machine's worth of tabs, and latency is measured. */
 export default defineConfig<TestOptions>({
@@ -14,7 +15,7 @@ export default defineConfig<TestOptions>({
   reporter: 'list',
   use: { launchOptions: chromiumOptions() },
   projects: [
-    { name: 'full', use: { watchMs: 60_000 } },
-    { name: 'ci', grep: /@ci/, use: { watchMs: 12_000 } },
+    { name: 'full', use: { watchMs: 60_000, demands: LIVE } },
+    { name: 'ci', grep: /@ci/, use: { watchMs: 12_000, demands: LIVE_ON_A_BUSY_MACHINE } },
   ],
 });

@@ -130,7 +130,7 @@ async function run(): Promise<{ rows: Row[]; budgetUse: number }> {
   const site = await StaticSite.serve(hlsPage(hlsJs, `${tracker.origin}/hls/${CHANNEL}/index.m3u8`));
   try {
     await tracker.untilLive(true);
-    const cardume = await measure('cardume', `${tracker.origin}/watch/${CHANNEL}`, cardumeMeter(tracker));
+    const cardume = await measure('cardume', `${tracker.origin}/embed/${CHANNEL}`, cardumeMeter(tracker));
     const { egress, budget_bits_per_second: budget } = await tracker.stats();
     const hls = await measure('hls.js', site.origin, hlsMeter);
     return { rows: [cardume, hls], budgetUse: rounded(egress.max_bits_per_second / (budget ?? 0)) };

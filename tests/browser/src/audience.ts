@@ -17,7 +17,7 @@ export async function arrive(world: World, tracker: Tracker, n = AUDIENCE): Prom
   const viewers: Viewer[] = [];
   for (let i = 0; i < n; i += 1) {
     if (i > 0) await pause(ARRIVAL_INTERVAL_MS);
-    viewers.push(await world.watch(tracker));
+    viewers.push(await world.join(tracker));
   }
   await Promise.all(viewers.map((viewer) => viewer.untilPlaying()));
   return viewers;

@@ -1,4 +1,5 @@
 import { test as base } from '@playwright/test';
+import type { Demands } from './judge';
 import type { Child } from './process';
 import { type SenderKind, startSender } from './sender';
 import { CHANNEL, Tracker, type TrackerOptions } from './tracker';
@@ -8,6 +9,8 @@ import { Viewer, type ViewerOptions } from './viewer';
 export interface TestOptions {
   /** How long the long tests watch. */
   watchMs: number;
+  /** What viewers must have had. */
+  demands: Demands;
 }
 
 /** Starts what a test asks for, and ends it after the test. */
@@ -17,6 +20,8 @@ export interface World {
   send(tracker: Tracker, kind: SenderKind): Promise<Child>;
   /** A viewer of the watch page of the tests' channel. */
   watch(tracker: Tracker, options?: ViewerOptions): Promise<Viewer>;
+  /** One of many viewers: the bare player, small, since drawing pages costs this machine more than the swarm does. */
+  join(tracker: Tracker, options?: ViewerOptions): Promise<Viewer>;
   open(url: string, options?: ViewerOptions): Promise<Viewer>;
   /** Something else to end after the test, before the trackers. */
   atEnd(end: () => Promise<void>): void;
@@ -24,6 +29,7 @@ export interface World {
 
 export const test = base.extend<TestOptions & { world: World }>({
   watchMs: [12_000, { option: true }],
+  demands: [{ stallLimitMs: 500, latencyLimitMs: 2_500 }, { option: true }],
   world: async ({ browser }, use, info) => {
     const ends: (() => Promise<void>)[] = [];
     const outputs: { readonly output: string }[] = [];
@@ -42,6 +48,11 @@ export const test = base.extend<TestOptions & { world: World }>({
         return sender;
       },
       watch: (tracker, options) => world.open(`${tracker.origin}/watch/${CHANNEL}`, options),
+      join: (tracker, options) =>
+        world.open(`${tracker.origin}/embed/${CHANNEL}`, {
+          viewport: { width: 480, height: 270 },
+          ...options,
+        }),
       async open(url, options) {
         const viewer = await Viewer.open(browser, url, options);
         ends.push(() => viewer.close());

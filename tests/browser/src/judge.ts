@@ -11,8 +11,11 @@ export interface Demands {
   readonly latencyLimitMs: number;
 }
 
-/** The demands on a live channel. */
+/** What a live channel must give on a machine that has nothing else to do. */
 export const LIVE: Demands = { stallLimitMs: 500, latencyLimitMs: 2_500 };
+
+/** What it must give on one that is shared: that nothing breaks is a test, how well it goes is a measurement. */
+export const LIVE_ON_A_BUSY_MACHINE: Demands = { stallLimitMs: 3_000, latencyLimitMs: 5_000 };
 
 /** What one viewer had, by its own statistics and by the picture. */
 export interface Verdict {
@@ -48,7 +51,7 @@ export function quantile(values: readonly number[], part: number): number {
 }
 
 /** Fails unless the viewer still plays, and had what is demanded, with no byte that the browser refused. */
-export async function expectGoodViewing(viewer: Viewer, demands: Demands = LIVE): Promise<Verdict> {
+export async function expectGoodViewing(viewer: Viewer, demands: Demands): Promise<Verdict> {
   const verdict = await verdictOf(viewer);
   const probe = await viewer.probe();
   const summary = JSON.stringify(verdict);
