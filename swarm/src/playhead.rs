@@ -307,9 +307,12 @@ mod tests {
 
     const WALL: u64 = 1_000_000_000;
 
+    /// Wall milliseconds, playhead, buffered stretches.
+    type Step<'a> = (u64, u64, &'a [(u64, u64)]);
+
     /// A playhead whose media time 0 was captured at [`WALL`], and what the script of
     /// (wall milliseconds, playhead, buffered) makes it do.
-    fn check(script: &[(u64, u64, &[(u64, u64)])], expected: &[(u64, Action)]) -> Playhead {
+    fn check(script: &[Step<'_>], expected: &[(u64, Action)]) -> Playhead {
         let mut playhead = Playhead::new(Duration::from_secs(2), Instant::default());
         playhead.delivered(0, WALL, Instant::default());
         let mut done = Vec::new();
@@ -333,21 +336,20 @@ mod tests {
 
     #[test]
     fn waits_for_media_at_the_target_but_not_for_long() {
-        let script: &[(u64, u64, &[(u64, u64)])] =
+        let script: &[Step<'_>] =
             &[(1_000, 0, &[(0, 100)]), (1_400, 0, &[(0, 300)]), (2_600, 0, &[(0, 900)])];
         check(script, &[(2_600, Action::Seek(500_000))]);
     }
 
     #[test]
     fn young_media_starts_with_enough_ahead() {
-        let script: &[(u64, u64, &[(u64, u64)])] =
-            &[(5_000, 0, &[(4_000, 4_600)]), (5_200, 0, &[(4_000, 4_800)])];
+        let script: &[Step<'_>] = &[(5_000, 0, &[(4_000, 4_600)]), (5_200, 0, &[(4_000, 4_800)])];
         check(script, &[(5_200, Action::Seek(4_000_000))]);
     }
 
     #[test]
     fn jumps_over_a_gap() {
-        let script: &[(u64, u64, &[(u64, u64)])] = &[
+        let script: &[Step<'_>] = &[
             (5_000, 0, &[(2_000, 3_600)]),
             (5_100, 3_050, &[(2_000, 3_600)]),
             (5_640, 3_590, &[(2_000, 3_600), (3_800, 5_000)]),
@@ -357,7 +359,7 @@ mod tests {
 
     #[test]
     fn counts_a_stall_from_where_the_playhead_stopped() {
-        let script: &[(u64, u64, &[(u64, u64)])] = &[
+        let script: &[Step<'_>] = &[
             (5_000, 0, &[(2_000, 3_500)]),
             (5_250, 3_250, &[(2_000, 3_500)]),
             (5_500, 3_490, &[(2_000, 3_500)]),
@@ -373,7 +375,7 @@ mod tests {
 
     #[test]
     fn a_small_error_is_mended_by_rate_and_a_large_one_by_a_jump() {
-        let script: &[(u64, u64, &[(u64, u64)])] = &[
+        let script: &[Step<'_>] = &[
             (5_000, 0, &[(2_000, 4_800)]),
             (6_000, 3_800, &[(2_000, 5_800)]),
             (9_000, 5_700, &[(2_000, 8_800)]),
