@@ -10,7 +10,7 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { cpus } from 'node:os';
 import type { Browser } from '@playwright/test';
-import { ARRIVAL_INTERVAL_MS, AUDIENCE, BUDGET } from '../src/audience';
+import { ARRIVAL_INTERVAL_MS, AUDIENCE, BUDGET, untilRunning } from '../src/audience';
 import { MeasuredBrowser } from '../src/browser-process';
 import { hlsPage } from '../src/hls-page';
 import { LIVE, quantile, SETTLE_MS } from '../src/judge';
@@ -129,7 +129,7 @@ async function run(): Promise<{ rows: Row[]; budgetUse: number }> {
   const hlsJs = readFileSync(createRequire(import.meta.url).resolve('hls.js/dist/hls.min.js'), 'utf8');
   const site = await StaticSite.serve(hlsPage(hlsJs, `${tracker.origin}/hls/${CHANNEL}/index.m3u8`));
   try {
-    await tracker.untilLive(true);
+    await untilRunning(tracker);
     const cardume = await measure('cardume', `${tracker.origin}/embed/${CHANNEL}`, cardumeMeter(tracker));
     const { egress, budget_bits_per_second: budget } = await tracker.stats();
     const hls = await measure('hls.js', site.origin, hlsMeter);

@@ -1,4 +1,4 @@
-import { arrive, BUDGET, strongest } from '../src/audience';
+import { arrive, BUDGET, strongest, untilRunning } from '../src/audience';
 import { expect, test } from '../src/fixture';
 import {
   expectGoodViewing,
@@ -32,6 +32,7 @@ for (const { kind, tag, extraLatencyMs } of CASES) {
     const latencyLimitMs = demands.latencyLimitMs + extraLatencyMs;
     const tracker = await world.tracker({ egress: BUDGET });
     await world.send(tracker, kind);
+    await untilRunning(tracker);
     const viewers = await arrive(world, tracker);
     await pause(SETTLE_MS + watchMs);
 
@@ -58,6 +59,7 @@ test('the tab that feeds most others dies, and nobody stalls for more than a sec
 }) => {
   const tracker = await world.tracker({ egress: BUDGET });
   await world.send(tracker, 'rtmp');
+  await untilRunning(tracker);
   const viewers = await arrive(world, tracker);
   await pause(SETTLE_MS);
 
@@ -78,6 +80,7 @@ test('after a restart of the tracker every tab is back by itself, as the same pe
 }) => {
   const tracker = await world.tracker({ egress: BUDGET });
   const sender = await world.send(tracker, 'rtmp');
+  await untilRunning(tracker);
   const viewers = await arrive(world, tracker, 4);
   await pause(SETTLE_MS);
   const idsBefore = await Promise.all(viewers.map(async (viewer) => (await viewer.stats())?.peerId));
@@ -113,6 +116,7 @@ test('two viewers are served directly, more move into the swarm, and back again 
 }) => {
   const tracker = await world.tracker({ egress: BUDGET });
   await world.send(tracker, 'rtmp');
+  await untilRunning(tracker);
   const first = await arrive(world, tracker, 2);
   await pause(SETTLE_MS);
   const alone = await sharesFromPeers(first, SETTLE_MS);
@@ -137,6 +141,7 @@ test('a peer that spoils what it passes on is dropped, and nothing wrong is play
 }) => {
   const tracker = await world.tracker({ egress: BUDGET });
   await world.send(tracker, 'rtmp');
+  await untilRunning(tracker);
   const polluter = await world.join(tracker, { doubles: ['polluter'] });
   await polluter.untilPlaying();
   const polluterId = await polluter.untilStats('the polluter has an id', ({ peerId }) => peerId || undefined);

@@ -9,8 +9,17 @@ export const AUDIENCE = 6;
 export const ARRIVAL_INTERVAL_MS = 2_000;
 export const BUDGET_COPIES = 3;
 
+/** The audience comes to a broadcast that runs: one that only begins has no two seconds to be behind. */
+const RUNNING_MS = 4_000;
+
 /** The egress budget of {@link BUDGET_COPIES}, as the configuration wants it. */
 export const BUDGET = `${Math.round((BUDGET_COPIES * COPY_BITS_PER_SECOND) / 1000)} kbit/s`;
+
+/** Waits until the broadcast has run for long enough to be watched at its target latency. */
+export async function untilRunning(tracker: Tracker): Promise<void> {
+  await tracker.untilLive(true);
+  await pause(RUNNING_MS);
+}
 
 /** Opens viewers one after the other, each once the one before had its time. */
 export async function arrive(world: World, tracker: Tracker, n = AUDIENCE): Promise<Viewer[]> {
