@@ -11,6 +11,8 @@ use cardume_media::{CutPart, MediaTime, Track, TrackKind};
 use cardume_system_tests::{PART_DURATION, Reply, TestTracker, cut_part, get, tracks};
 use cardume_wire::TrackId;
 
+/// Samples of sound a second.
+const RATE: u32 = 48_000;
 /// Bytes of a made-up part.
 const PART_LEN: usize = 50;
 
@@ -138,8 +140,8 @@ async fn a_reload_blocks_until_the_playlist_has_what_it_asks_for() {
     assert_eq!(values(&text, "#EXT-X-PART:").len(), 10);
 
     // A part past the end of its segment is the first of the next one.
-    let past = format!("0.m3u8?_HLS_msn={open}&_HLS_part=5");
-    let (text, ()) = tokio::join!(playlist(address, &past), publish(&mut broadcast, 10..11));
+    let beyond = format!("0.m3u8?_HLS_msn={open}&_HLS_part=5");
+    let (text, ()) = tokio::join!(playlist(address, &beyond), publish(&mut broadcast, 10..11));
     assert_eq!(open_number(&text), open + 1);
 
     let whole = format!("0.m3u8?_HLS_msn={}", open + 1);
@@ -210,7 +212,6 @@ async fn another_broadcast_goes_on_in_the_playlist_after_a_discontinuity() {
 #[tokio::test]
 async fn audio_is_a_rendition_whose_segments_follow_the_videos() {
     let (tracker, _directory) = TestTracker::start("").await;
-    const RATE: u32 = 48_000;
     let audio = Track {
         id: TrackId(1),
         kind: TrackKind::Audio,
@@ -242,7 +243,7 @@ async fn audio_is_a_rendition_whose_segments_follow_the_videos() {
     let number = open_number(&playlist(address, "0.m3u8").await);
     let mut times = BTreeMap::new();
     for name in ["0.m3u8", "1.m3u8"] {
-        let text = playlist(address, &format!("{name}?_HLS_msn={}&_HLS_part=1", number)).await;
+        let text = playlist(address, &format!("{name}?_HLS_msn={number}&_HLS_part=1")).await;
         assert!(values(&text, "#EXTINF:").iter().all(|duration| *duration == "1.00000,"), "{text}");
         times.insert(name, values(&text, "#EXT-X-MEDIA-SEQUENCE:")[0].to_owned());
         assert_eq!(values(&text, "#EXT-X-RENDITION-REPORT:").len(), 1);

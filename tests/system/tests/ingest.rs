@@ -1,6 +1,6 @@
 //! Real encoders: ffmpeg in every way that the tracker takes media, and what comes out of it.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step is a failed test")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed step is a failed test")]
 
 use std::net::SocketAddr;
 use std::process::{Child, Command, Output, Stdio};

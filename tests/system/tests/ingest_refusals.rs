@@ -1,6 +1,6 @@
 //! HTTP push, spoken by hand: what is refused, with which reason, and that viewers lose nothing by it.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step is a failed test")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed step is a failed test")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
