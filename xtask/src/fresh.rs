@@ -14,7 +14,7 @@ use crate::{place, say};
 /// Directories whose content is made, not written.
 const MADE: [&str; 4] = ["node_modules", "dist", "results", "target"];
 
-/// Runs `work` unless `output` is there and nothing below `inputs` has changed since the last time it went well.
+/// Runs `work` unless nothing below `inputs` has changed since the last time it went well, nor the `output` it left.
 pub(crate) fn if_changed(
     step: &str,
     inputs: &[&Path],
@@ -22,8 +22,9 @@ pub(crate) fn if_changed(
     work: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
     let stamp = place::target().join("xtask").join(step);
-    let now = digest(inputs)?;
-    let is_fresh = output.exists() && fs::read_to_string(&stamp).is_ok_and(|then| then == now);
+    let now = || Ok::<_, anyhow::Error>(format!("{} {}", digest(inputs)?, digest(&[output])?));
+    let before = now()?;
+    let is_fresh = output.exists() && fs::read_to_string(&stamp).is_ok_and(|then| then == before);
     if is_fresh {
         say!("{step}: up to date");
         return Ok(());
@@ -32,7 +33,7 @@ pub(crate) fn if_changed(
     work()?;
     let dir = stamp.parent().unwrap_or(&stamp);
     fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    fs::write(&stamp, now).with_context(|| format!("cannot write {}", stamp.display()))
+    fs::write(&stamp, now()?).with_context(|| format!("cannot write {}", stamp.display()))
 }
 
 /// A digest of the names and contents of all files below `paths`. It tells changes, not attacks.
