@@ -14,8 +14,11 @@ export interface Demands {
 /** What a live channel must give on a machine that has nothing else to do. */
 export const LIVE: Demands = { stallLimitMs: 500, latencyLimitMs: 2_500 };
 
-/** What it must give on one that is shared: that nothing breaks is a test, how well it goes is a measurement. */
-export const LIVE_ON_A_BUSY_MACHINE: Demands = { stallLimitMs: 3_000, latencyLimitMs: 5_000 };
+/**
+ * What it must give on one that is shared, where a busy moment costs seconds: that everybody is served and gets over
+ * it is a test; how well it goes is measured by the full run and the benchmark.
+ */
+export const LIVE_ON_A_BUSY_MACHINE: Demands = { stallLimitMs: 20_000, latencyLimitMs: 20_000 };
 
 /** What one viewer had, by its own statistics and by the picture. */
 export interface Verdict {
