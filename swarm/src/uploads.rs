@@ -12,8 +12,9 @@ use crate::Instant;
 const SLOTS_AT_START: usize = STRIPE_COUNT as usize;
 /// Slots an unlimited viewer finds at most. Wild guess: eight copies, beyond which one tab matters too much.
 const SLOTS_LEARNT_LIMIT: usize = 8 * STRIPE_COUNT as usize;
-/// Wait after a release before the uplink is thought to bear more again.
-const LEARN_WAIT: Duration = Duration::from_secs(15);
+/// Wait after a release before the uplink is thought to bear more again. A busy tab looks like a full uplink for a
+/// moment: 15 s of it starved browser swarms. Wild guess between that and releasing the same child for ever.
+const LEARN_WAIT: Duration = Duration::from_secs(5);
 /// Between two steps up.
 const LEARN_STEP: Duration = Duration::from_secs(1);
 /// A released child is pushed to for this long, so that it finds another provider without a gap.
