@@ -46,6 +46,13 @@ impl PeerId {
     pub const fn is_server(self) -> bool {
         self.0 == 0
     }
+
+    /// The stripe in which the peer spends its uplink first: its number modulo [`STRIPE_COUNT`]. Everybody knows it
+    /// without being told, and the tracker chooses ids so that the stripes are balanced.
+    #[expect(clippy::cast_possible_truncation, reason = "the remainder is below STRIPE_COUNT")]
+    pub const fn home_stripe(self) -> Stripe {
+        Stripe((self.0 % STRIPE_COUNT as u64) as u8)
+    }
 }
 
 impl fmt::Display for PeerId {

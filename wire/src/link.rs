@@ -76,7 +76,7 @@ pub enum Control {
         /// Of these tracks.
         #[n(1)]
         tracks: TrackSet,
-        /// Stripes the asker could push to others, all its children together.
+        /// Children the asker could have in this stripe: 0 unless it is the asker's home stripe.
         #[n(2)]
         slots: u16,
         /// Whether nobody pushes this stripe to the asker now.
@@ -179,6 +179,9 @@ pub enum Control {
         /// [`UNKNOWN_AGE`] where nobody pushes it.
         #[n(2)]
         ages: [u16; STRIPE_COUNT as usize],
+        /// Children that would give way to one that can feed others in the sender's home stripe.
+        #[n(3)]
+        yields: u16,
     },
 }
 
