@@ -26,6 +26,7 @@ pub(crate) struct Status {
     pub(crate) slots: u16,
     pub(crate) free: u16,
     pub(crate) ages: [u16; STRIPE_COUNT as usize],
+    pub(crate) yields: u16,
 }
 
 /// One link that stands.

@@ -197,7 +197,7 @@ impl Peer {
 
     fn status(&self) -> Control {
         let [slots, free] = [self.n_slots(), self.n_free()].map(|n| u16::try_from(n).unwrap_or(u16::MAX));
-        Control::Status { slots, free, ages: self.stripes.ages() }
+        Control::Status { slots, free, ages: self.stripes.ages(), yields: 0 }
     }
 
     /// The path to tell a child; `None` when we have the stripe from nobody.
@@ -384,8 +384,10 @@ impl Peer {
 }
 
 fn is_news(told: &Control, status: &Control) -> bool {
-    let (Control::Status { slots, free, ages }, Control::Status { slots: slots2, free: free2, ages: ages2 }) =
-        (told, status)
+    let (
+        Control::Status { slots, free, ages, .. },
+        Control::Status { slots: slots2, free: free2, ages: ages2, .. },
+    ) = (told, status)
     else {
         return true;
     };

@@ -257,8 +257,8 @@ impl Peer {
             Control::Ping { sent_at } => self.send_control(from, Control::Pong { sent_at }, now),
             Control::Pong { sent_at } => self.on_pong(from, sent_at, now),
             Control::Goodbye => self.on_goodbye(from, now),
-            Control::Status { slots, free, ages } => {
-                self.on_status(from, crate::neighbours::Status { slots, free, ages }, now);
+            Control::Status { slots, free, ages, yields } => {
+                self.on_status(from, crate::neighbours::Status { slots, free, ages, yields }, now);
             }
         }
     }
