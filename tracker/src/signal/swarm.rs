@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::extract::ws::Utf8Bytes;
 use cardume_wire::signal::{FromTracker, NEIGHBOUR_LIMIT, Report};
-use cardume_wire::{ChannelId, PeerId};
+use cardume_wire::{ChannelId, PeerId, STRIPE_COUNT, Stripe};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use tokio::sync::mpsc::error::TrySendError;
@@ -72,6 +72,8 @@ struct Members {
     by_id: BTreeMap<PeerId, Member>,
     /// The same peers, to draw from at random.
     order: Vec<PeerId>,
+    /// How many of them are at home in each stripe.
+    n_at_home: [usize; STRIPE_COUNT as usize],
     evicted: BTreeSet<PeerId>,
     n_sessions: u64,
     totals: ReportTotals,
@@ -95,6 +97,7 @@ impl Swarm {
         let members = Members {
             by_id: BTreeMap::new(),
             order: Vec::new(),
+            n_at_home: [0; STRIPE_COUNT as usize],
             evicted: BTreeSet::new(),
             n_sessions: 0,
             totals: ReportTotals::default(),
@@ -188,13 +191,30 @@ impl Swarm {
 }
 
 impl Members {
+    /// An id that nobody has, at home in the stripe where the fewest are: uplink is spent in home stripes, so this is
+    /// what keeps one stripe from starving beside another.
     fn new_id(&mut self) -> PeerId {
+        let home = self.poorest_stripe();
         loop {
+            // One draw in STRIPE_COUNT is at home there.
             let peer = PeerId::new(self.random.next_u64());
-            if !peer.is_server() && !self.by_id.contains_key(&peer) {
+            if peer.home_stripe() == home && !peer.is_server() && !self.by_id.contains_key(&peer) {
                 return peer;
             }
         }
+    }
+
+    /// The stripe in which the fewest members are at home; any of several at random.
+    fn poorest_stripe(&mut self) -> Stripe {
+        let fewest = self.n_at_home.iter().min().copied();
+        let is_poorest = |stripe: &Stripe| self.n_at_home.get(stripe.index()).copied() == fewest;
+        let poorest: Vec<_> = Stripe::all().filter(is_poorest).collect();
+        let chosen = self.below(poorest.len());
+        poorest.get(chosen).copied().unwrap_or_else(|| PeerId::SERVER.home_stripe())
+    }
+
+    fn at_home(&mut self, peer: PeerId) -> Option<&mut usize> {
+        self.n_at_home.get_mut(peer.home_stripe().index())
     }
 
     /// Enters the peer and gives its session's number.
@@ -209,6 +229,9 @@ impl Members {
         let member = Member { session, index: self.order.len(), outbox, closing, blamed_by: BTreeSet::new() };
         self.order.push(peer);
         self.by_id.insert(peer, member);
+        if let Some(n_at_home) = self.at_home(peer) {
+            *n_at_home += 1;
+        }
         session
     }
 
@@ -216,6 +239,9 @@ impl Members {
     fn remove(&mut self, peer: PeerId, session: u64) {
         let is_current = self.by_id.get(&peer).is_some_and(|member| member.session == session);
         let Some(member) = is_current.then(|| self.by_id.remove(&peer)).flatten() else { return };
+        if let Some(n_at_home) = self.at_home(peer) {
+            *n_at_home = n_at_home.saturating_sub(1);
+        }
         self.order.swap_remove(member.index);
         if let Some(moved) = self.order.get(member.index).and_then(|moved| self.by_id.get_mut(moved)) {
             moved.index = member.index;
@@ -317,6 +343,10 @@ mod tests {
     use std::time::Duration;
 
     fn swarm(viewer_limit: usize) -> Arc<Swarm> {
+        seeded(viewer_limit, 1)
+    }
+
+    fn seeded(viewer_limit: usize, seed: u64) -> Arc<Swarm> {
         let setup = ChannelSetup {
             id: "live".parse().unwrap(),
             title: "Live".to_owned(),
@@ -326,7 +356,7 @@ mod tests {
         };
         let (channels, _) = Channels::new(vec![setup]);
         let channel = channels.find(&"live".parse().unwrap()).unwrap();
-        Arc::new(Swarm::new(channel, viewer_limit, 1))
+        Arc::new(Swarm::new(channel, viewer_limit, seed))
     }
 
     fn n_viewers(swarm: &Swarm) -> u32 {
@@ -358,6 +388,37 @@ mod tests {
         }
         // 2,400 draws from 300: a peer is missed with a probability of e^-8.
         assert!(seen.len() > 290, "{}", seen.len());
+    }
+
+    /// How many of these are at home in each stripe.
+    fn homes(members: &[Membership]) -> Vec<usize> {
+        let at_home = |stripe| members.iter().filter(|member| member.peer().home_stripe() == stripe).count();
+        Stripe::all().map(at_home).collect()
+    }
+
+    #[test]
+    fn whoever_joins_is_at_home_where_the_fewest_are() {
+        let swarm = swarm(1000);
+        let mut members: Vec<Membership> = Vec::new();
+        for _ in 0..102 {
+            members.push(swarm.join(None).unwrap());
+            let homes = homes(&members);
+            assert!(homes.iter().max().unwrap() - homes.iter().min().unwrap() <= 1, "{homes:?}");
+        }
+        // One stripe loses all of its peers; the next to come are at home there until it has caught up.
+        let deserted = members[0].peer().home_stripe();
+        members.retain(|member| member.peer().home_stripe() != deserted);
+        for _ in 0..25 {
+            members.push(swarm.join(None).unwrap());
+            assert_eq!(members.last().unwrap().peer().home_stripe(), deserted);
+        }
+    }
+
+    #[test]
+    fn who_comes_first_is_at_home_anywhere() {
+        let homes: BTreeSet<_> =
+            (0..64).map(|seed| seeded(10, seed).join(None).unwrap().peer().home_stripe()).collect();
+        assert_eq!(homes.len(), usize::from(STRIPE_COUNT));
     }
 
     #[test]
