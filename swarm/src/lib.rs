@@ -7,6 +7,7 @@ mod bits;
 mod bucket;
 mod clock;
 mod config;
+mod directory;
 mod input;
 mod neighbours;
 mod output;

@@ -6,7 +6,10 @@ use cardume_media::PartId;
 use cardume_wire::link::{Control, HINT_LIMIT};
 use cardume_wire::{BlockId, BlockNumber, PeerId, STRIPE_COUNT, Stripe, TrackSet};
 
+use rand_chacha::rand_core::Rng;
+
 use super::Peer;
+use crate::directory::Search;
 use crate::pacer::Class;
 use crate::uploads::Child;
 use crate::{BitsPerSec, Instant, PartFacts, Role};
@@ -29,11 +32,13 @@ const BACKLOG_TENTHS: u64 = 6;
 /// Never too many before this much waits.
 const BACKLOG_MIN: u64 = 48 * 1024;
 /// A child is not made to give way before it has been served for so long.
-const REDIRECT_AFTER: Duration = Duration::from_secs(3);
+const REDIRECT_AFTER: Duration = Duration::from_secs(1);
 /// Between two such redirections: each costs one stripe twice for a moment.
-const REDIRECT_INTERVAL: Duration = Duration::from_secs(1);
-/// Slots that an asker must have more than the child that gives way, so that nobody swaps in circles.
-const REDIRECT_GAIN: u16 = 4;
+const REDIRECT_INTERVAL: Duration = Duration::from_millis(250);
+/// Slots that an asker must have beyond twice those of the child that gives way, so that nobody swaps in circles.
+const REDIRECT_GAIN: u16 = 2;
+/// Viewers named by the server at a time: one, and one more in case the pair cannot connect.
+const SUGGESTED: usize = 2;
 /// A viewer is told of room at most this often.
 const INVITE_INTERVAL: Duration = Duration::from_secs(2);
 /// Media that goes later than it should by this much says that there are too many children.
@@ -50,6 +55,15 @@ pub(super) struct Ask {
     pub(super) is_starving: bool,
 }
 
+/// How much right a child has to its slot, least first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum ChildRank {
+    /// It is fed outside our home stripe, as nobody else did.
+    Abroad,
+    /// It could feed so many others.
+    Home { slots: u16 },
+}
+
 impl Peer {
     pub(super) fn on_subscribe(&mut self, from: PeerId, ask: Ask, now: Instant) {
         let stripe = ask.stripe;
@@ -62,9 +76,9 @@ impl Peer {
         };
         let is_child = self.uploads.child(from, stripe).is_some_and(|child| child.leaves_at.is_none());
         let has_room = is_child
-            || (!self.is_starting_others(now) && (self.has_slot_in(stripe) || self.make_way(from, ask, now)));
+            || (!self.is_starting_others(now) && (self.has_slot_for(ask) || self.make_way(from, ask, now)));
         if !has_room {
-            self.refuse(from, stripe, now);
+            self.refuse_asker(from, ask, now);
             if ask.is_starving {
                 self.describe_window(from, stripe, now);
             }
@@ -180,7 +194,7 @@ impl Peer {
         self.due.status_at = now + STATUS_INTERVAL;
         for peer in self.neighbours.peers() {
             let is_greeted = self.neighbours.get(peer).is_some_and(|link| link.is_greeted);
-            if is_greeted && !peer.is_server() {
+            if is_greeted {
                 self.send_control(peer, status.clone(), now);
             }
         }
@@ -189,15 +203,16 @@ impl Peer {
 
     /// Tells a new neighbour.
     pub(super) fn send_status(&mut self, to: PeerId, now: Instant) {
-        if self.config.role == Role::Viewer && !to.is_server() {
+        if self.config.role == Role::Viewer {
             let status = self.status();
             self.send_control(to, status, now);
         }
     }
 
     fn status(&self) -> Control {
-        let [slots, free] = [self.n_slots(), self.n_free()].map(|n| u16::try_from(n).unwrap_or(u16::MAX));
-        Control::Status { slots, free, ages: self.stripes.ages(), yields: 0 }
+        let [slots, free, yields] =
+            [self.n_slots(), self.n_free(), self.n_yielding()].map(|n| u16::try_from(n).unwrap_or(u16::MAX));
+        Control::Status { slots, free, ages: self.stripes.ages(), yields }
     }
 
     /// The path to tell a child; `None` when we have the stripe from nobody.
@@ -219,6 +234,34 @@ impl Peer {
     fn refuse(&mut self, peer: PeerId, stripe: Stripe, now: Instant) {
         let hints = self.hints(peer, stripe, &[]);
         self.send_control(peer, Control::Refuse { stripe, hints }, now);
+    }
+
+    /// The server sends whom it cannot take where there is room; who is fed already, only to shorter paths.
+    fn refuse_asker(&mut self, peer: PeerId, ask: Ask, now: Instant) {
+        if self.config.role == Role::Viewer {
+            self.refuse(peer, ask.stripe, now);
+            return;
+        }
+        let own_age = self.neighbours.get(peer).and_then(|link| Some(link.status?.ages[ask.stripe.index()]));
+        let age_limit = match own_age {
+            Some(age) if !ask.is_starving => age.saturating_sub(AGE_STEP),
+            _ => u16::MAX,
+        };
+        let hints = self.search(peer, ask.stripe, ask.slots > 0, age_limit, now);
+        self.send_control(peer, Control::Refuse { stripe: ask.stripe, hints }, now);
+    }
+
+    fn search(
+        &mut self,
+        asker: PeerId,
+        stripe: Stripe,
+        feeds: bool,
+        age_limit: u16,
+        now: Instant,
+    ) -> Vec<PeerId> {
+        let search = Search { asker, stripe, feeds, age_limit };
+        let (directory, rng) = (&mut self.directory, &mut self.rng);
+        directory.suggest(search, SUGGESTED, now, |n| rng.next_u64() % n)
     }
 
     /// Those who may take the asker: named ones, then children with room, then other neighbours with room, then
@@ -249,32 +292,59 @@ impl Peer {
         unique
     }
 
-    /// Makes the child that multiplies the stripe least give way to a better asker, who may then feed it.
+    /// Makes the child that multiplies its stripe least give way to a better asker, who may then feed it.
     fn make_way(&mut self, asker: PeerId, ask: Ask, now: Instant) -> bool {
         let is_too_soon = self.redirected_at.is_some_and(|at| now.since(at) < REDIRECT_INTERVAL);
-        if self.config.role == Role::Viewer || is_too_soon || ask.slots == 0 {
+        let is_at_home = self.config.role == Role::Server || ask.stripe == self.config.id.home_stripe();
+        if !is_at_home || is_too_soon {
             return false;
         }
-        let settled = self.uploads.children(ask.stripe).filter(|(peer, child)| {
-            *peer != asker && child.leaves_at.is_none() && now.since(child.since) > REDIRECT_AFTER
-        });
-        let Some((peer, slots)) =
-            settled.map(|(peer, child)| (peer, child.slots)).min_by_key(|(_, slots)| *slots)
-        else {
-            return false;
+        let stripes =
+            Stripe::all().filter(|stripe| self.config.role == Role::Viewer || *stripe == ask.stripe);
+        let weakest = stripes.filter_map(|stripe| self.weakest_child(stripe, asker, now)).min();
+        let Some((rank, stripe, peer)) = weakest else { return false };
+        let gives_way = match rank {
+            ChildRank::Abroad => true,
+            ChildRank::Home { slots } => ask.slots >= slots.saturating_mul(2).saturating_add(REDIRECT_GAIN),
         };
-        let gain = if ask.is_starving { 1 } else { REDIRECT_GAIN };
-        if ask.slots < slots.saturating_add(gain) {
+        if !gives_way {
             return false;
         }
         self.redirected_at = Some(now);
-        self.release(peer, ask.stripe, &[asker], now);
+        let first = if stripe == ask.stripe { core::slice::from_ref(&asker) } else { &[] };
+        self.release(peer, stripe, first, now);
         true
     }
 
+    /// The settled child of a stripe that has the least right to its slot.
+    fn weakest_child(
+        &self,
+        stripe: Stripe,
+        asker: PeerId,
+        now: Instant,
+    ) -> Option<(ChildRank, Stripe, PeerId)> {
+        let is_home = self.config.role == Role::Server || stripe == self.config.id.home_stripe();
+        let rank = |slots| if is_home { ChildRank::Home { slots } } else { ChildRank::Abroad };
+        let settled = self.uploads.children(stripe).filter(|(peer, child)| {
+            *peer != asker && child.leaves_at.is_none() && now.since(child.since) > REDIRECT_AFTER
+        });
+        settled.map(|(peer, child)| (rank(child.slots), stripe, peer)).min()
+    }
+
+    /// Children that would give way to one that can feed others.
+    fn n_yielding(&self) -> usize {
+        let children = Stripe::all().flat_map(|stripe| self.uploads.children(stripe));
+        children.filter(|(_, child)| child.leaves_at.is_none() && child.slots == 0).count()
+    }
+
     fn release(&mut self, peer: PeerId, stripe: Stripe, first: &[PeerId], now: Instant) {
+        let slots = self.uploads.child(peer, stripe).map_or(0, |child| child.slots);
         self.uploads.release(peer, stripe, now);
-        let hints = self.hints(peer, stripe, first);
+        let mut hints = self.hints(peer, stripe, first);
+        if self.config.role == Role::Server {
+            hints = self.search(peer, stripe, slots > 0, u16::MAX, now);
+            hints.splice(0..0, first.iter().copied());
+        }
         self.send_control(peer, Control::Refuse { stripe, hints }, now);
     }
 
@@ -349,11 +419,17 @@ impl Peer {
     }
 
     /// Whether a child more fits in this stripe, with one slot kept for each other stripe that has no child yet.
-    fn has_slot_in(&self, stripe: Stripe) -> bool {
-        let is_bare = |other: &Stripe| *other != stripe && self.uploads.n_staying(*other) == 0;
-        let n_kept = if self.config.role == Role::Server { Stripe::all().filter(is_bare).count() } else { 0 };
-        let is_first = self.config.role == Role::Server && self.uploads.n_staying(stripe) == 0;
-        is_first || self.n_free() > n_kept
+    fn has_slot_for(&self, ask: Ask) -> bool {
+        let stripe = ask.stripe;
+        if self.config.role == Role::Viewer {
+            // The uplink is for the home stripe; others get what is left only when nobody else feeds them.
+            let is_wanted = stripe == self.config.id.home_stripe() || ask.is_starving;
+            return is_wanted && self.n_free() > 0;
+        }
+        // Each stripe needs its roots.
+        let share = self.n_slots().div_ceil(usize::from(STRIPE_COUNT));
+        let n_staying = self.uploads.n_staying(stripe);
+        n_staying == 0 || (n_staying < share && self.n_free() > 0)
     }
 
     /// The server tells some viewers that it has room: a few each time, so that not all come at once.
@@ -385,12 +461,15 @@ impl Peer {
 
 fn is_news(told: &Control, status: &Control) -> bool {
     let (
-        Control::Status { slots, free, ages, .. },
-        Control::Status { slots: slots2, free: free2, ages: ages2, .. },
+        Control::Status { slots, free, ages, yields },
+        Control::Status { slots: slots2, free: free2, ages: ages2, yields: yields2 },
     ) = (told, status)
     else {
         return true;
     };
     let has_moved = |(a, b): (&u16, &u16)| a.abs_diff(*b) > AGE_STEP;
-    slots != slots2 || (*free == 0) != (*free2 == 0) || ages.iter().zip(ages2).any(has_moved)
+    slots != slots2
+        || (*free == 0) != (*free2 == 0)
+        || (*yields == 0) != (*yields2 == 0)
+        || ages.iter().zip(ages2).any(has_moved)
 }

@@ -54,6 +54,7 @@ impl Peer {
             self.stripes.lane_mut(stripe).drop_peer(peer);
         }
         self.uploads.remove_peer(peer);
+        self.directory.remove(peer);
         self.pacer.retain(|job| job.to != peer);
         self.forget_asked(peer, now);
         if !peer.is_server() {
@@ -110,6 +111,10 @@ impl Peer {
         let Some(neighbour) = self.neighbours.get_mut(from) else { return };
         let had_room = neighbour.status.is_some_and(|before| before.free > 0);
         neighbour.status = Some(status);
+        if self.config.role == Role::Server {
+            self.directory.update(from, status);
+            return;
+        }
         if status.free > 0 && (from.is_server() || !had_room) {
             for stripe in Stripe::all() {
                 self.stripes.lane_mut(stripe).forgive(from);

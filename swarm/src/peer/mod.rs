@@ -17,6 +17,7 @@ use cardume_wire::{BlockId, BlockNumber, PeerId, TrackId, WallTime};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
+use crate::directory::Directory;
 use crate::neighbours::{Neighbours, is_allowed_before_hello};
 use crate::pacer::Pacer;
 use crate::playhead::Playhead;
@@ -74,6 +75,8 @@ pub struct Peer {
     window: Window,
     stripes: Stripes,
     uploads: Uploads,
+    /// The server's view of viewers with room.
+    directory: Directory,
     pacer: Pacer,
     playhead: Playhead,
     /// Blocks verified since the last Have.
@@ -115,6 +118,7 @@ impl Peer {
             window: Window::default(),
             stripes: Stripes::default(),
             uploads: Uploads::new(now),
+            directory: Directory::default(),
             pacer: Pacer::new(config.uplink_limit, BURST_LEN, now),
             playhead: Playhead::new(config.target_latency, now),
             fresh: Vec::new(),

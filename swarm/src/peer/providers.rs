@@ -6,6 +6,7 @@ use cardume_wire::link::{Control, PATH_LIMIT};
 use cardume_wire::{PeerId, Stripe, TrackSet};
 
 use super::Peer;
+use crate::neighbours::Status;
 use crate::stripes::Successor;
 use crate::{Instant, Output, Role};
 
@@ -21,6 +22,8 @@ const IMPROVE_GAIN: Duration = Duration::from_millis(100);
 const SAME_PROVIDER: Duration = Duration::from_millis(30);
 /// A neighbour without free slots counts as this much later: it will refuse, but name others.
 const FULL: Duration = Duration::from_secs(4);
+/// A neighbour counts as this much later outside its home stripe: it should spend its uplink at home.
+const ABROAD: Duration = Duration::from_millis(500);
 /// Age assumed of a neighbour that did not say.
 const UNKNOWN_AGE: Duration = Duration::from_secs(1);
 /// Randomness between equals, in microseconds: not everybody should ask the same.
@@ -74,7 +77,10 @@ impl Peer {
 
     /// Sees to it that each stripe has a provider, or is about to have one.
     pub(super) fn choose_providers(&mut self, now: Instant) {
-        for stripe in Stripe::all() {
+        // The home stripe first: who has it can feed others.
+        let home = self.config.id.home_stripe();
+        let others = Stripe::all().filter(|stripe| *stripe != home);
+        for stripe in core::iter::once(home).chain(others) {
             self.expire_successor(stripe, now);
             self.note_starving(stripe, now);
             if self.stripes.lane(stripe).successor.is_some() {
@@ -146,7 +152,8 @@ impl Peer {
         if is_server_new_to_us || !peer.is_server() {
             self.tell_all(peer, now);
         }
-        let slots = u16::try_from(self.n_slots()).unwrap_or(u16::MAX);
+        let is_home = stripe == self.config.id.home_stripe();
+        let slots = if is_home { u16::try_from(self.n_slots()).unwrap_or(u16::MAX) } else { 0 };
         let ask = Control::Subscribe { stripe, tracks: TrackSet::ALL, slots, is_starving: is_needed };
         self.stripes.lane_mut(stripe).successor = Some(Successor { peer, asked_at: now, accepted: None });
         self.send_control(peer, ask, now);
@@ -182,9 +189,10 @@ impl Peer {
 
     fn may_ask(&self, peer: PeerId, stripe: Stripe, now: Instant) -> bool {
         let lane = self.stripes.lane(stripe);
-        let is_able = self.neighbours.get(peer).is_some_and(|link| {
-            link.is_greeted && (peer.is_server() || link.status.is_none() || link.age(stripe).is_some())
-        });
+        let is_able = self
+            .neighbours
+            .get(peer)
+            .is_some_and(|link| link.is_greeted && (peer.is_server() || link.age(stripe).is_some()));
         let is_out = lane.provider_is(peer) || lane.is_refused(peer, now) || self.is_silent(peer, now);
         is_able && !is_out && self.uploads.child(peer, stripe).is_none()
     }
@@ -205,8 +213,12 @@ impl Peer {
         let Some(neighbour) = self.neighbours.get(peer) else { return FULL };
         let age = neighbour.age(stripe).unwrap_or(UNKNOWN_AGE) + neighbour.rtt_or_guess() / 2;
         let n_provides = u32::try_from(self.stripes.provided_by(peer).len()).unwrap_or(0);
-        let is_full = neighbour.status.is_some_and(|status| status.free == 0);
-        age + SAME_PROVIDER * n_provides + if is_full { FULL } else { Duration::ZERO }
+        let is_abroad = stripe != peer.home_stripe();
+        let would_yield = !is_abroad && stripe == self.config.id.home_stripe() && self.n_slots() > 0;
+        let has_room = |status: Status| status.free > 0 || (would_yield && status.yields > 0);
+        let is_full = !neighbour.status.is_some_and(has_room);
+        let abroad = if is_abroad { ABROAD } else { Duration::ZERO };
+        age + abroad + SAME_PROVIDER * n_provides + if is_full { FULL } else { Duration::ZERO }
     }
 
     /// Those named may have room: ask them again, and connect to the strangers if it is urgent.

@@ -80,12 +80,7 @@ impl Peer {
         self.next_send_at = self.pacer.next_at().map(|at| at.max(now + Duration::from_micros(1)));
     }
 
-    fn queue(&mut self, mut job: Job, now: Instant) {
-        // Who is still catching up needs the old before the new.
-        if job.class == Class::Push && job.cargo != Cargo::Catalog && self.pacer.is_starting(job.to) {
-            job.class = Class::Startup;
-            job.due = now + PUSH_DUE;
-        }
+    fn queue(&mut self, job: Job, now: Instant) {
         let is_choked = self.neighbours.get(job.to).is_some_and(|link| link.backlog > BACKLOG_LIMIT);
         if is_choked || !self.pacer.push(job) {
             self.drop_job(job, now);
