@@ -5,6 +5,7 @@
 mod broadcast;
 mod network;
 mod node;
+pub mod oracle;
 mod player;
 mod report;
 mod scenario;
