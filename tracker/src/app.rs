@@ -94,9 +94,8 @@ impl Tracker {
             stop: stop.clone(),
             tasks: tasks.clone(),
         };
-        let servers = Arc::new(start_servers(ends, &common)?);
-
         let registry = Arc::new(Registry::new(&channels, config.viewer_limit, getrandom::u64()?));
+        let servers = Arc::new(start_servers(ends, &registry, &common)?);
         tasks.spawn(Arc::clone(&registry).announce_changes(channels.clone(), stop.clone()));
         let tokens = Tokens::new(store.resume_secret()?);
         let signalling =
@@ -193,10 +192,16 @@ fn setups(keys: &[StreamKey], store: &Store) -> Result<Vec<ChannelSetup>, StoreE
     keys.iter().map(setup).collect()
 }
 
-fn start_servers(ends: Vec<ChannelEnd>, common: &Common) -> Result<ServerPeers, StartError> {
+fn start_servers(
+    ends: Vec<ChannelEnd>,
+    registry: &Registry,
+    common: &Common,
+) -> Result<ServerPeers, StartError> {
     let mut servers = ServerPeers::default();
     for end in ends {
-        servers.start(end, common)?;
+        // Whom signalling has evicted, the server peer does not feed.
+        let banned = registry.evicted(end.channel().id());
+        servers.start(end, banned, common)?;
     }
     Ok(servers)
 }

@@ -7,6 +7,7 @@ use cardume_system_tests::{
     within,
 };
 use cardume_wire::link;
+use cardume_wire::signal::{FromTracker, FromViewer};
 use tokio_tungstenite::tungstenite::Message;
 
 /// Five parts a second of this size are 1 Mbit/s.
@@ -76,6 +77,29 @@ async fn a_second_link_of_a_peer_replaces_the_first() {
     first.watch_until("the end of the first link", |viewer| viewer.is_closed).await;
     let _broadcast = tracker.channel("live").broadcast(tracks()).unwrap();
     second.watch_until("the catalog on the second", |viewer| viewer.attached.len() == 1).await;
+}
+
+#[tokio::test]
+async fn a_peer_that_its_neighbours_blame_loses_the_server_as_well() {
+    let (tracker, _directory) = TestTracker::start("").await;
+    let (mut polluter, welcome) = SignalClient::join(tracker.http(), "live").await;
+    let mut its_link = LinkViewer::connect(tracker.http(), &welcome).await;
+    let mut accusers = Vec::new();
+    for _ in 0..3 {
+        let (mut accuser, accuser_welcome) = SignalClient::join(tracker.http(), "live").await;
+        let offer = FromViewer::Offer { to: accuser_welcome.peer_id, sdp: String::new() };
+        polluter.say(&offer).await;
+        assert!(matches!(accuser.hear().await, FromTracker::Offer { .. }));
+        accuser.say(&FromViewer::Blame { peer: welcome.peer_id }).await;
+        accusers.push((accuser, accuser_welcome));
+    }
+    its_link.watch_until("the end of the polluter's link", |viewer| viewer.is_closed).await;
+    let (status, body) = refused_upgrade(tracker.http(), &welcome.server_link).await;
+    assert_eq!(status, 403);
+    assert!(body.contains("evicted"), "{body}");
+    let mut accuser = LinkViewer::connect(tracker.http(), &accusers[0].1).await;
+    let _broadcast = tracker.channel("live").broadcast(tracks()).unwrap();
+    accuser.watch_until("the catalog at an accuser", |viewer| viewer.attached.len() == 1).await;
 }
 
 #[tokio::test]

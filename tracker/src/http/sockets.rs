@@ -52,6 +52,12 @@ pub(super) async fn link(
     let Some(server) = http.servers.find(channel.id()).cloned() else {
         return failure(StatusCode::NOT_FOUND, "this channel has no server peer");
     };
+    if server.has_banned(peer) {
+        return failure(
+            StatusCode::FORBIDDEN,
+            "this peer was evicted: others got wrong media from it; join anew",
+        );
+    }
     let upgrade = match upgrade {
         Ok(upgrade) => upgrade,
         Err(rejection) => return not_a_socket(&rejection),

@@ -10,9 +10,9 @@ use cardume_wire::{Epoch, PeerId};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::Common;
 use super::budget::{EgressBudget, Share};
 use super::link::Link;
+use super::{Banned, Common};
 use crate::channel::{ChannelEnd, Start};
 use crate::clock::{unix_seconds, wall_time};
 use crate::store::Store;
@@ -37,6 +37,7 @@ pub(super) struct Actor {
     began_at: tokio::time::Instant,
     links: BTreeMap<PeerId, Link>,
     link_limit: usize,
+    banned: Banned,
     /// Parts of the broadcast that is on.
     parts: Option<mpsc::Receiver<CutPart>>,
     has_broadcast: bool,
@@ -48,7 +49,7 @@ pub(super) struct Actor {
 }
 
 impl Actor {
-    pub(super) fn new(end: ChannelEnd, seed: u64, common: &Common) -> Self {
+    pub(super) fn new(end: ChannelEnd, banned: Banned, seed: u64, common: &Common) -> Self {
         let mut config = Config::server(common.budget.share());
         config.target_latency = end.channel().target_latency();
         config.server_link_limit = common.link_limit;
@@ -60,6 +61,7 @@ impl Actor {
             began_at: tokio::time::Instant::now(),
             links: BTreeMap::new(),
             link_limit: common.link_limit,
+            banned,
             parts: None,
             has_broadcast: false,
             budget: Arc::clone(&common.budget),
@@ -78,6 +80,7 @@ impl Actor {
                 () = stop.cancelled() => break,
                 () = sleep_until(self.timeout_at()) => self.session.handle_timeout(self.now()),
                 Ok(()) = self.budget_changes.changed() => self.adopt_share(),
+                Ok(()) = self.banned.changed() => self.close_banned(),
                 part = next_part(&mut self.parts) => match part {
                     Some(part) => self.publish(part),
                     None => self.end_broadcast(),
@@ -118,10 +121,19 @@ impl Actor {
             old.abort();
             self.session.link_closed(peer, self.now());
         }
-        // Dropping the link closes it.
-        if self.links.len() < self.link_limit {
+        // Dropping the link closes it. It may have been on its way when the ban came.
+        if self.links.len() < self.link_limit && !self.banned.borrow().contains(&peer) {
             self.links.insert(peer, link);
             self.session.link_opened(peer, self.now());
+        }
+    }
+
+    fn close_banned(&mut self) {
+        let banned = self.banned.borrow_and_update().clone();
+        let now = self.now();
+        for (peer, link) in self.links.extract_if(.., |peer, _| banned.contains(peer)) {
+            link.abort();
+            self.session.link_closed(peer, now);
         }
     }
 

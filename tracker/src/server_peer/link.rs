@@ -71,7 +71,7 @@ pub async fn serve(socket: WebSocket, server: ServerPeer, peer: PeerId) {
     }
     let mut carrier = Carrier { socket, server, peer, number, queue, backlog, told: 0 };
     let reason = tokio::select! {
-        () = abort.cancelled() => "replaced or too slow",
+        () = abort.cancelled() => "replaced, evicted or too slow",
         reason = carrier.carry() => reason,
     };
     tracing::debug!(%peer, reason, "link closed");

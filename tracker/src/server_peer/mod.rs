@@ -9,13 +9,13 @@ mod gate;
 mod link;
 mod meter;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use cardume_swarm::Stats;
-use cardume_wire::ChannelId;
-use tokio::sync::{mpsc, oneshot};
+use cardume_wire::{ChannelId, PeerId};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -50,6 +50,9 @@ pub struct Common {
     pub tasks: TaskTracker,
 }
 
+/// Peers that a channel's server peer has nothing to do with any more.
+pub type Banned = watch::Receiver<BTreeSet<PeerId>>;
+
 /// The server peers of all channels.
 #[derive(Debug, Clone, Default)]
 pub struct ServerPeers {
@@ -57,17 +60,22 @@ pub struct ServerPeers {
 }
 
 impl ServerPeers {
-    /// Starts the server peer of one more channel.
+    /// Starts the server peer of one more channel. It closes its links to whoever is banned, and takes none of them.
     ///
     /// # Errors
     /// When the system gives no random numbers.
-    pub fn start(&mut self, end: ChannelEnd, common: &Common) -> Result<(), getrandom::Error> {
+    pub fn start(
+        &mut self,
+        end: ChannelEnd,
+        banned: Banned,
+        common: &Common,
+    ) -> Result<(), getrandom::Error> {
         let seed = getrandom::u64()?;
         let (sender, commands) = mpsc::channel(COMMAND_LIMIT);
         let gate = Arc::clone(common.budget.gate());
-        let server = ServerPeer { commands: sender, meter: Arc::default(), gate };
+        let server = ServerPeer { commands: sender, meter: Arc::default(), gate, banned: banned.clone() };
         self.by_channel.insert(end.channel().id().clone(), server);
-        let actor = Actor::new(end, seed, common);
+        let actor = Actor::new(end, banned, seed, common);
         common.tasks.spawn(actor.run(commands));
         Ok(())
     }
@@ -84,12 +92,18 @@ pub struct ServerPeer {
     commands: mpsc::Sender<Command>,
     meter: Arc<Meter>,
     gate: Arc<Gate>,
+    banned: Banned,
 }
 
 impl ServerPeer {
     /// What it has sent to viewers.
     pub fn egress(&self) -> Egress {
         self.meter.read()
+    }
+
+    /// Whether it takes no link of this peer.
+    pub fn has_banned(&self, peer: PeerId) -> bool {
+        self.banned.borrow().contains(&peer)
     }
 
     /// How its session fares; `None` when the tracker goes down or is overloaded.

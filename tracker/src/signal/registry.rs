@@ -1,11 +1,12 @@
 //! The swarms of all channels.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cardume_wire::ChannelId;
 use cardume_wire::signal::FromTracker;
+use cardume_wire::{ChannelId, PeerId};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::swarm::{ReportTotals, Swarm, to_json};
@@ -40,6 +41,13 @@ impl Registry {
     /// What the channel's viewers reported in all.
     pub fn totals(&self, channel: &ChannelId) -> ReportTotals {
         self.swarms.get(channel).map(|swarm| swarm.totals()).unwrap_or_default()
+    }
+
+    /// The channel's peers that enough of its viewers blame for wrong media; wakes when there are more. Of a channel that
+    /// is not in the table there are none.
+    pub fn evicted(&self, channel: &ChannelId) -> watch::Receiver<BTreeSet<PeerId>> {
+        let nobody = || watch::Sender::default().subscribe();
+        self.swarms.get(channel).map_or_else(nobody, |swarm| swarm.evicted())
     }
 
     /// Tells all viewers how their channel changes, until `stop`.

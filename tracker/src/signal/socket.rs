@@ -237,7 +237,8 @@ impl Viewer {
     }
 
     fn forward(&self, to: PeerId, message: &FromTracker) -> Option<FromTracker> {
-        self.membership.swarm().send(to, message).err().map(|_| FromTracker::Gone { peer: to })
+        let swarm = self.membership.swarm();
+        swarm.introduce(self.membership.peer(), to, message).err().map(|_| FromTracker::Gone { peer: to })
     }
 
     fn more_neighbours(&self, without: &[PeerId]) -> FromTracker {

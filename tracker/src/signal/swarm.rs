@@ -1,6 +1,6 @@
 //! Who watches one channel now.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::extract::ws::Utf8Bytes;
@@ -17,10 +17,17 @@ use crate::channel::Channel;
 
 /// Neighbours suggested at once; the overlay wants 8 to 16.
 pub(super) const NEIGHBOURS_SUGGESTED: usize = 8;
-/// Different viewers that must blame a peer before it is suggested to nobody any more.
+/// Different viewers that must blame a peer before it is evicted: suggested to nobody, introduced to nobody, and
+/// without its link to the server peer.
 ///
-/// Three: one liar, or one with a second tab, cannot evict anybody. (Wild guess.)
+/// Three: one liar, or one with a second tab, cannot evict anybody. (Wild guess.) Each viewer that got a wrong block has
+/// already closed its own link to the polluter, so this is the second line: it spares those who have not met it yet.
 const BLAME_LIMIT: usize = 3;
+/// Peers of which is remembered that a member sent them an offer or an answer; the oldest are forgotten first.
+///
+/// Only they can blame it: three liars who know nothing but an id evict nobody, they must have been let in as neighbours.
+/// Four times as many as a peer may have at once, as neighbours come and go.
+const CONTACT_LIMIT: usize = 4 * NEIGHBOUR_LIMIT;
 /// Evicted peers that are remembered; the lowest ids are forgotten first.
 const EVICTED_LIMIT: usize = 1024;
 /// Swarms up to this size are shuffled whole; larger ones are sampled, which costs the same for any size.
@@ -74,7 +81,7 @@ struct Members {
     order: Vec<PeerId>,
     /// How many of them are at home in each stripe.
     n_at_home: [usize; STRIPE_COUNT as usize],
-    evicted: BTreeSet<PeerId>,
+    evicted: watch::Sender<BTreeSet<PeerId>>,
     n_sessions: u64,
     totals: ReportTotals,
     random: ChaCha8Rng,
@@ -88,6 +95,9 @@ struct Member {
     index: usize,
     outbox: mpsc::Sender<Utf8Bytes>,
     closing: CancellationToken,
+    /// Whom it sent an offer or an answer, oldest first; at most [`CONTACT_LIMIT`].
+    contacts: VecDeque<PeerId>,
+    /// At most [`BLAME_LIMIT`].
     blamed_by: BTreeSet<PeerId>,
 }
 
@@ -98,7 +108,7 @@ impl Swarm {
             by_id: BTreeMap::new(),
             order: Vec::new(),
             n_at_home: [0; STRIPE_COUNT as usize],
-            evicted: BTreeSet::new(),
+            evicted: watch::Sender::default(),
             n_sessions: 0,
             totals: ReportTotals::default(),
             random: ChaCha8Rng::seed_from_u64(seed),
@@ -130,41 +140,53 @@ impl Swarm {
         Ok(Membership { swarm: Arc::clone(self), peer, session, inbox, closing })
     }
 
-    /// Sends a message to a member.
+    /// Passes an offer, an answer or a candidate of one member on to another.
     ///
     /// # Errors
-    /// [`Gone`] when it is not here; also when it reads too slowly, and then it is closed.
-    pub(super) fn send(&self, to: PeerId, message: &FromTracker) -> Result<(), Gone> {
+    /// [`Gone`] when `to` is not here; also when it reads too slowly, and then it is closed. An evicted member finds
+    /// nobody.
+    pub(super) fn introduce(&self, from: PeerId, to: PeerId, message: &FromTracker) -> Result<(), Gone> {
         let json = to_json(message);
-        let members = self.lock();
-        let member = members.by_id.get(&to).ok_or(Gone)?;
-        member.outbox.try_send(json).map_err(|error| {
-            if let TrySendError::Full(_) = error {
-                member.closing.cancel();
-            }
-            Gone
-        })
+        let mut members = self.lock();
+        if members.is_evicted(from) {
+            return Err(Gone);
+        }
+        members.deliver(to, json)?;
+        if matches!(message, FromTracker::Offer { .. } | FromTracker::Answer { .. }) {
+            members.note_contact(from, to);
+        }
+        Ok(())
     }
 
-    /// Up to [`NEIGHBOURS_SUGGESTED`] members at random, other than these.
+    /// Up to [`NEIGHBOURS_SUGGESTED`] members at random, other than these; none for an evicted member.
     pub(super) fn neighbours(&self, of: PeerId, without: &[PeerId]) -> Vec<PeerId> {
         let mut members = self.lock();
+        if members.is_evicted(of) {
+            return Vec::new();
+        }
         members.sample(NEIGHBOURS_SUGGESTED.min(NEIGHBOUR_LIMIT), of, without)
     }
 
-    /// Records that `by` accuses `peer` of wrong media.
+    /// Records that `by` accuses `peer` of wrong media. Counts when `peer` wanted a link with `by`, or agreed to one, and
+    /// `by` is not evicted itself.
     pub(super) fn blame(&self, by: PeerId, peer: PeerId) {
         let mut members = self.lock();
-        let Some(member) = members.by_id.get_mut(&peer).filter(|_| by != peer) else { return };
-        if member.blamed_by.len() < BLAME_LIMIT {
-            member.blamed_by.insert(by);
+        if members.is_evicted(by) || members.is_evicted(peer) {
+            return;
         }
-        if member.blamed_by.len() >= BLAME_LIMIT && members.evicted.insert(peer) {
+        let Some(member) = members.by_id.get_mut(&peer).filter(|member| member.contacts.contains(&by)) else {
+            return;
+        };
+        member.blamed_by.insert(by);
+        if member.blamed_by.len() >= BLAME_LIMIT {
             tracing::warn!(channel = %self.channel.id(), %peer, "evicted: {BLAME_LIMIT} viewers blame it for wrong media");
-            if members.evicted.len() > EVICTED_LIMIT {
-                members.evicted.pop_first();
-            }
+            members.evict(peer);
         }
+    }
+
+    /// The peers that are evicted now; wakes when there are more.
+    pub(super) fn evicted(&self) -> watch::Receiver<BTreeSet<PeerId>> {
+        self.lock().evicted.subscribe()
     }
 
     pub(super) fn report(&self, report: &Report) {
@@ -226,7 +248,14 @@ impl Members {
             (member.session, member.outbox, member.closing) = (session, outbox, closing);
             return session;
         }
-        let member = Member { session, index: self.order.len(), outbox, closing, blamed_by: BTreeSet::new() };
+        let member = Member {
+            session,
+            index: self.order.len(),
+            outbox,
+            closing,
+            contacts: VecDeque::new(),
+            blamed_by: BTreeSet::new(),
+        };
         self.order.push(peer);
         self.by_id.insert(peer, member);
         if let Some(n_at_home) = self.at_home(peer) {
@@ -248,6 +277,39 @@ impl Members {
         }
     }
 
+    fn deliver(&self, to: PeerId, json: Utf8Bytes) -> Result<(), Gone> {
+        let member = self.by_id.get(&to).ok_or(Gone)?;
+        member.outbox.try_send(json).map_err(|error| {
+            if let TrySendError::Full(_) = error {
+                member.closing.cancel();
+            }
+            Gone
+        })
+    }
+
+    fn note_contact(&mut self, from: PeerId, to: PeerId) {
+        let Some(member) = self.by_id.get_mut(&from).filter(|member| !member.contacts.contains(&to)) else {
+            return;
+        };
+        if member.contacts.len() == CONTACT_LIMIT {
+            member.contacts.pop_front();
+        }
+        member.contacts.push_back(to);
+    }
+
+    fn is_evicted(&self, peer: PeerId) -> bool {
+        self.evicted.borrow().contains(&peer)
+    }
+
+    fn evict(&self, peer: PeerId) {
+        self.evicted.send_modify(|evicted| {
+            evicted.insert(peer);
+            if evicted.len() > EVICTED_LIMIT {
+                evicted.pop_first();
+            }
+        });
+    }
+
     fn sample(&mut self, n_wanted: usize, of: PeerId, without: &[PeerId]) -> Vec<PeerId> {
         let mut chosen = Vec::with_capacity(n_wanted);
         let n_members = self.order.len();
@@ -257,7 +319,7 @@ impl Members {
             let index = drawn + self.below(n_members - drawn);
             self.swap(drawn, index);
             let Some(&peer) = self.order.get(drawn) else { break };
-            if peer != of && !without.contains(&peer) && !self.evicted.contains(&peer) {
+            if peer != of && !without.contains(&peer) && !self.is_evicted(peer) {
                 chosen.push(peer);
             }
             if chosen.len() == n_wanted {
@@ -430,8 +492,8 @@ mod tests {
         assert_eq!(n_viewers(&swarm), 2);
         assert_eq!(swarm.neighbours(members[0].peer(), &[]), [members[1].peer()]);
         let message = FromTracker::Gone { peer: gone };
-        assert_eq!(swarm.send(gone, &message), Err(Gone));
-        assert_eq!(swarm.send(members[0].peer(), &message), Ok(()));
+        assert_eq!(swarm.introduce(members[1].peer(), gone, &message), Err(Gone));
+        assert_eq!(swarm.introduce(members[1].peer(), members[0].peer(), &message), Ok(()));
         assert_eq!(members[0].inbox.try_recv().unwrap(), to_json(&message));
     }
 
@@ -451,21 +513,28 @@ mod tests {
     #[test]
     fn a_member_that_does_not_read_is_closed() {
         let swarm = swarm(10);
-        let slow = swarm.join(None).unwrap();
+        let (slow, other) = (swarm.join(None).unwrap(), swarm.join(None).unwrap());
         let message = FromTracker::Gone { peer: PeerId::new(1) };
         for _ in 0..OUTBOX_LIMIT {
-            swarm.send(slow.peer(), &message).unwrap();
+            swarm.introduce(other.peer(), slow.peer(), &message).unwrap();
         }
         assert!(!slow.closing.is_cancelled());
-        assert_eq!(swarm.send(slow.peer(), &message), Err(Gone));
+        assert_eq!(swarm.introduce(other.peer(), slow.peer(), &message), Err(Gone));
         assert!(slow.closing.is_cancelled());
     }
 
+    fn offer(swarm: &Swarm, from: &Membership, to: &Membership) -> Result<(), Gone> {
+        swarm.introduce(from.peer(), to.peer(), &FromTracker::Offer { from: from.peer(), sdp: String::new() })
+    }
+
     #[test]
-    fn a_peer_blamed_by_enough_different_viewers_is_suggested_no_more() {
+    fn a_peer_blamed_by_enough_of_its_neighbours_is_evicted() {
         let swarm = swarm(10);
         let members: Vec<_> = (0..5).map(|_| swarm.join(None).unwrap()).collect();
         let polluter = members[0].peer();
+        for member in &members[1..] {
+            offer(&swarm, &members[0], member).unwrap();
+        }
         let is_suggested = || swarm.neighbours(members[4].peer(), &[]).contains(&polluter);
         for _ in 0..5 {
             swarm.blame(members[1].peer(), polluter);
@@ -473,10 +542,39 @@ mod tests {
         }
         swarm.blame(members[2].peer(), polluter);
         assert!(is_suggested(), "two accusers are too few");
+        let evicted = swarm.evicted();
         swarm.blame(members[3].peer(), polluter);
+        assert!(evicted.has_changed().unwrap() && evicted.borrow().contains(&polluter));
         assert!(!is_suggested());
+        assert_eq!(swarm.neighbours(polluter, &[]), [], "it is told of nobody");
+        assert_eq!(offer(&swarm, &members[0], &members[4]), Err(Gone), "it reaches nobody");
         let again = swarm.join(Some(polluter)).unwrap();
         assert_eq!(again.peer(), polluter);
         assert!(!is_suggested(), "rejoining does not help");
+    }
+
+    #[test]
+    fn blame_of_strangers_and_of_the_evicted_does_not_count() {
+        let swarm = swarm(20);
+        let members: Vec<_> = (0..12).map(|_| swarm.join(None).unwrap()).collect();
+        let (victim, liars) = (&members[0], &members[1..]);
+        for liar in liars {
+            // To offer a link is not to be let in.
+            offer(&swarm, liar, victim).unwrap();
+            swarm.blame(liar.peer(), victim.peer());
+        }
+        assert_eq!(*swarm.evicted().borrow(), BTreeSet::new());
+
+        // Three are found out; what they say about others is void from then on.
+        let (found_out, honest) = liars.split_at(3);
+        for polluter in found_out {
+            for accuser in &honest[..3] {
+                offer(&swarm, polluter, accuser).unwrap();
+                swarm.blame(accuser.peer(), polluter.peer());
+            }
+            offer(&swarm, victim, polluter).unwrap();
+            swarm.blame(polluter.peer(), victim.peer());
+        }
+        assert_eq!(*swarm.evicted().borrow(), found_out.iter().map(Membership::peer).collect());
     }
 }
