@@ -12,9 +12,10 @@ use tokio_util::task::TaskTracker;
 use crate::channel::{Channel, ChannelEnd, ChannelSetup, Channels};
 use crate::config::{ChannelConfig, Config, DEMO_CHANNEL};
 use crate::demo;
+use crate::egress::{self, Readers, Writer};
 use crate::http::{self, Http};
 use crate::ingest;
-use crate::server_peer::{self, Common, ServerPeers};
+use crate::server_peer::{Common, ServerPeers};
 use crate::signal::{Registry, Signalling};
 use crate::site::{NoSite, Site};
 use crate::store::{Store, StoreError};
@@ -67,6 +68,8 @@ pub struct Tracker {
     rtmp_address: SocketAddr,
     channels: Channels,
     stream_keys: Vec<StreamKey>,
+    /// `None` without a monthly quota.
+    egress_writer: Option<Writer>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -87,9 +90,11 @@ impl Tracker {
 
         let stream_keys = stream_keys(&config, &store)?;
         let (channels, ends) = Channels::new(setups(&stream_keys, &store)?);
+        let (budget, egress_writer) =
+            egress::open(config.egress_limit, config.egress_bytes_per_month, &store)?;
         let common = Common {
             store: Arc::clone(&store),
-            budget: server_peer::budget(config.egress_limit),
+            budget: Arc::clone(&budget),
             link_limit: usize::try_from(config.viewer_limit).unwrap_or(usize::MAX),
             stop: stop.clone(),
             tasks: tasks.clone(),
@@ -97,6 +102,8 @@ impl Tracker {
         let registry = Arc::new(Registry::new(&channels, config.viewer_limit, getrandom::u64()?));
         let servers = Arc::new(start_servers(ends, &registry, &common)?);
         tasks.spawn(Arc::clone(&registry).announce_changes(channels.clone(), stop.clone()));
+        let readers = Readers::new(budget);
+        tasks.spawn(egress::govern(Arc::clone(&readers), stop.clone()));
         let tokens = Tokens::new(store.resume_secret()?);
         let signalling =
             Signalling { registry, tokens, ice_servers: config.ice_servers.into(), stop: stop.clone() };
@@ -104,7 +111,7 @@ impl Tracker {
             channels: channels.clone(),
             signalling,
             servers,
-            budget: common.budget,
+            readers,
             site,
             stop: stop.clone(),
             tasks: tasks.clone(),
@@ -117,7 +124,7 @@ impl Tracker {
             tasks.spawn(play_demo(channel, stop.clone()));
         }
         tasks.spawn(ingest::rtmp::serve(rtmp_listener, channels.clone(), stop.clone()));
-        Ok(Self { http_address, rtmp_address, channels, stream_keys, stop, tasks })
+        Ok(Self { http_address, rtmp_address, channels, stream_keys, egress_writer, stop, tasks })
     }
 
     /// Where HTTP is served.
@@ -145,7 +152,12 @@ impl Tracker {
     pub async fn shutdown(self) -> bool {
         self.stop.cancel();
         self.tasks.close();
-        tokio::time::timeout(SHUTDOWN_LIMIT, self.tasks.wait()).await.is_ok()
+        let is_clean = tokio::time::timeout(SHUTDOWN_LIMIT, self.tasks.wait()).await.is_ok();
+        // Last, so that the farewells are counted too.
+        if let Some(writer) = self.egress_writer {
+            writer.settle().await;
+        }
+        is_clean
     }
 }
 

@@ -15,7 +15,7 @@ use cardume_wire::{ChannelId, signal};
 use confique::Config as _;
 use serde::Deserialize;
 
-use crate::rate::RateLimit;
+use crate::rate::{ByteQuota, RateLimit};
 
 /// Target latency of a channel that names none: what a browser holds with some margin over a home connection.
 /// (Starting value of the design: "2.0 s playout".)
@@ -66,11 +66,17 @@ pub struct Config {
     #[config(layer_attr(arg(long, value_name = "URL")))]
     pub public_url: Option<String>,
 
-    /// What the server peer may send to viewers of all channels together, such as "30 Mbit/s". Viewers beyond it
-    /// are fed by each other.
+    /// What the server may send to viewers of all channels together, over server links and as HLS, such as "30 Mbit/s".
+    /// Viewers beyond it are fed by each other.
     #[config(default = "unlimited", env = "CARDUME_EGRESS_LIMIT")]
     #[config(layer_attr(arg(long = "egress", value_name = "RATE")))]
     pub egress_limit: RateLimit,
+
+    /// What the server may send in a calendar month (UTC), such as "2 TB": server links, HLS and the site's files. The
+    /// last quarter is sent at the rate at which it lasts for the rest of the month.
+    #[config(default = "unlimited", env = "CARDUME_EGRESS_BYTES_PER_MONTH")]
+    #[config(layer_attr(arg(long = "egress-per-month", value_name = "BYTES")))]
+    pub egress_bytes_per_month: ByteQuota,
 
     /// Connections open at once at most, WebSockets included; more are closed at once. Each costs some 50 KB.
     #[config(default = 20_000, env = "CARDUME_CONNECTION_LIMIT")]
@@ -302,6 +308,7 @@ mod tests {
         let config = Config::from_toml("").unwrap();
         assert_eq!(config.http, "0.0.0.0:8080".parse().unwrap());
         assert_eq!(config.egress_limit, RateLimit::UNLIMITED);
+        assert_eq!(config.egress_bytes_per_month, ByteQuota::UNLIMITED);
         let [channel] = config.channel.as_slice() else { panic!("{:?}", config.channel) };
         assert_eq!((channel.id.as_str(), &channel.key), ("live", &None));
         assert_eq!(channel.target_latency(), TARGET_LATENCY_DEFAULT);
@@ -309,10 +316,11 @@ mod tests {
 
     #[test]
     fn a_file_says_channels_and_limits() {
-        let text = "egress_limit = \"30 Mbit/s\"\n[[channel]]\nid = \"news\"\nkey = \"secret-key\"\n\
+        let text = "egress_limit = \"30 Mbit/s\"\negress_bytes_per_month = \"2 TB\"\n[[channel]]\nid = \"news\"\nkey = \"secret-key\"\n\
                     target_latency_ms = 1500\n[[channel]]\nid = \"sport\"\ntitle = \"Sport!\"";
         let config = Config::from_toml(text).unwrap();
         assert_eq!(config.egress_limit, RateLimit::new(30_000_000));
+        assert_eq!(config.egress_bytes_per_month, ByteQuota::new(2_000_000_000_000));
         let titles: Vec<_> = config.channel.iter().map(ChannelConfig::title).collect();
         assert_eq!(titles, ["news", "Sport!"]);
         assert_eq!(config.channel[0].target_latency(), Duration::from_millis(1500));
@@ -330,6 +338,7 @@ mod tests {
     fn a_bad_value_is_named_with_what_would_be_right() {
         let cases = [
             ("egress_limit = \"30\"", "30 Mbit/s"),
+            ("egress_bytes_per_month = \"2 Tbit\"", "500 GB"),
             ("http = \"nowhere\"", "line 1"),
             ("public_url = \"tv.example.org\"", "https://"),
             ("[[channel]]\nid = \"No Spaces\"", "a channel id is"),

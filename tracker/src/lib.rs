@@ -8,6 +8,7 @@ pub mod channel;
 pub mod clock;
 pub mod config;
 pub mod demo;
+pub mod egress;
 pub mod hls;
 pub mod http;
 pub mod ingest;

@@ -9,6 +9,8 @@ use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefini
 pub const FILE_NAME: &str = "cardume.redb";
 const SECRETS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("secrets");
 const EPOCHS: TableDefinition<'_, &str, u32> = TableDefinition::new("epochs");
+/// Bytes sent in each month, by the month's number.
+const EGRESS: TableDefinition<'_, u32, u64> = TableDefinition::new("egress");
 
 /// Why the store does not open, read or write.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +50,7 @@ pub enum StoreError {
     Random(#[from] getrandom::Error),
 }
 
-/// The tracker's memory across restarts: keys, secrets, epochs.
+/// The tracker's memory across restarts: keys, secrets, epochs, and what the server has sent.
 #[derive(Debug)]
 pub struct Store {
     database: Database,
@@ -116,6 +118,45 @@ impl Store {
             Ok(epoch)
         };
         next().map(Epoch).map_err(failed)
+    }
+
+    /// What counts as sent in each month: the month's number, as given to [`Store::keep_egress`], and bytes.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn egress(&self) -> Result<Vec<(u32, u64)>, StoreError> {
+        let read = || -> Result<Vec<(u32, u64)>, redb::Error> {
+            let transaction = self.database.begin_read()?;
+            let table = match transaction.open_table(EGRESS) {
+                Ok(table) => table,
+                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+                Err(error) => return Err(error.into()),
+            };
+            let entry = |entry: Result<(redb::AccessGuard<'_, u32>, redb::AccessGuard<'_, u64>), _>| {
+                entry.map(|(month, len)| (month.value(), len.value()))
+            };
+            Ok(table.iter()?.map(entry).collect::<Result<_, redb::StorageError>>()?)
+        };
+        read().map_err(failed)
+    }
+
+    /// Says for these months what counts as sent. It is on disk when this returns.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn keep_egress(&self, months: &[(u32, u64)]) -> Result<(), StoreError> {
+        let write = || -> Result<(), redb::Error> {
+            let transaction = self.database.begin_write()?;
+            {
+                let mut table = transaction.open_table(EGRESS)?;
+                for (month, len) in months {
+                    table.insert(month, len)?;
+                }
+            }
+            transaction.commit()?;
+            Ok(())
+        };
+        write().map_err(failed)
     }
 
     /// The secret of this name; a random one is made and kept when there is none.
@@ -198,6 +239,16 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let next = |now| Store::open(directory.path()).unwrap().next_epoch(&channel(), now).unwrap().0;
         assert_eq!([next(1000), next(1000), next(900), next(2000)], [1000, 1001, 1002, 2000]);
+    }
+
+    #[test]
+    fn what_was_sent_is_remembered_by_month() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = || Store::open(directory.path()).unwrap();
+        assert_eq!(open().egress().unwrap(), []);
+        open().keep_egress(&[(24_323, 100), (24_322, 7)]).unwrap();
+        open().keep_egress(&[(24_323, 50)]).unwrap();
+        assert_eq!(open().egress().unwrap(), [(24_322, 7), (24_323, 50)]);
     }
 
     #[test]

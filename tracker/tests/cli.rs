@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -23,7 +24,11 @@ fn serve(data_dir: &Path) -> Command {
 
 /// Runs until it prints where it is; gives the process and its first lines.
 fn start(data_dir: &Path) -> (Child, String) {
-    let mut child = serve(data_dir).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    start_with(&mut serve(data_dir))
+}
+
+fn start_with(command: &mut Command) -> (Child, String) {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.as_mut().unwrap());
     let mut greeting = String::new();
     while !greeting.contains("ffmpeg -re") {
@@ -124,4 +129,44 @@ fn it_prints_lines_to_paste_and_ends_at_sigterm_and_keeps_its_key() {
     let key = run();
     assert_eq!(key.len(), 32);
     assert_eq!(run(), key, "the generated key outlives a restart");
+}
+
+/// Reads an answer's body.
+fn read(greeting: &str, path: &str) -> String {
+    let (_, rest) = greeting.split_once("Cardume is on http://").unwrap();
+    let (address, _) = rest.split_once('/').unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+}
+
+fn sent_len(greeting: &str) -> u64 {
+    let report: serde_json::Value = serde_json::from_str(&read(greeting, "/v1/egress")).unwrap();
+    report["month"]["sent_len"].as_u64().unwrap()
+}
+
+#[test]
+fn a_process_that_is_killed_forgets_nothing_of_what_it_sent() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = || {
+        let mut command = serve(directory.path());
+        start_with(command.args(["--egress-per-month", "1 GB"]))
+    };
+    let (mut child, greeting) = run();
+    assert_eq!(sent_len(&greeting), 0);
+    while sent_len(&greeting) < 300_000 {
+        assert!(!read(&greeting, "/").is_empty());
+    }
+    let sent = sent_len(&greeting);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let (mut child, greeting) = run();
+    let after = sent_len(&greeting);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // As the operator's manual says: a thousandth of the quota, but at least 1 MiB, may be lost.
+    assert!((sent..=sent + 1024 * 1024).contains(&after), "{sent} bytes before, {after} after");
 }

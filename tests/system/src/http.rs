@@ -14,7 +14,7 @@ pub struct Reply {
     pub status: u16,
     /// Header lines, as they came.
     pub head: String,
-    /// Body.
+    /// Body; what is no text in it is replaced.
     pub body: String,
 }
 
@@ -35,7 +35,7 @@ pub async fn try_get(tracker: SocketAddr, path: &str) -> Option<Reply> {
     let mut stream = Stream::open(tracker, path).await;
     let mut bytes = Vec::new();
     within("the answer", stream.socket.read_to_end(&mut bytes)).await.ok()?;
-    let text = String::from_utf8(bytes).unwrap();
+    let text = String::from_utf8_lossy(&bytes);
     let (head, body) = text.split_once("\r\n\r\n")?;
     let status = head.split(' ').nth(1)?.parse().ok()?;
     Some(Reply { status, head: head.to_lowercase(), body: body.to_owned() })

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -19,12 +18,13 @@ use axum::routing::get;
 use bytes::Bytes;
 use cardume_media::TrackKind;
 use cardume_wire::{ChannelId, Epoch, TrackId};
-use futures_util::stream;
 use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::channel::{Channel, Channels};
+use crate::egress::{Busy, Readers};
+use crate::http::busy_response;
 use crate::window::Window;
 use segments::{Presentation, Rendition};
 
@@ -43,8 +43,16 @@ const MEDIA_CACHE_SECONDS: u32 = 60;
 
 type Snapshots = watch::Receiver<Arc<Presentation>>;
 
-/// The routes under `/hls/`. Follows every channel of the table from now on; needs a runtime.
-pub fn router(channels: &Channels) -> Router {
+/// What the routes need; cheap to clone.
+#[derive(Clone)]
+struct Hls {
+    followed: Arc<BTreeMap<ChannelId, Snapshots>>,
+    readers: Arc<Readers>,
+}
+
+/// The routes under `/hls/`, within what readers may be sent. Follows every channel of the table from now on; needs a
+/// runtime.
+pub fn router(channels: &Channels, readers: Arc<Readers>) -> Router {
     let follow = |channel: &Arc<Channel>| {
         let (sender, snapshots) = watch::channel(Arc::default());
         tokio::spawn(follow(channel.window(), sender));
@@ -54,7 +62,7 @@ pub fn router(channels: &Channels) -> Router {
     Router::new()
         .route("/hls/{channel}/{playlist}", get(playlist))
         .route("/hls/{channel}/{track}/{epoch}/{file}", get(file))
-        .with_state(Arc::new(followed))
+        .with_state(Hls { followed: Arc::new(followed), readers })
 }
 
 /// Keeps a channel's presentation up to its live window, until the window's writer is gone.
@@ -92,6 +100,8 @@ enum HlsError {
     TooFarAhead(u64),
     #[error("it did not come in time; the sender may have stopped")]
     TimedOut,
+    #[error(transparent)]
+    Busy(#[from] Busy),
 }
 
 impl IntoResponse for HlsError {
@@ -100,6 +110,7 @@ impl IntoResponse for HlsError {
             Self::UnknownChannel(_) | Self::NotLive | Self::NoSuchFile | Self::Gone => StatusCode::NOT_FOUND,
             Self::PartWithoutSegment | Self::TooFarAhead(_) => StatusCode::BAD_REQUEST,
             Self::TimedOut => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy(busy) => return busy_response(busy),
         };
         let headers =
             [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")];
@@ -107,12 +118,42 @@ impl IntoResponse for HlsError {
     }
 }
 
-type Followed = State<Arc<BTreeMap<ChannelId, Snapshots>>>;
+impl Hls {
+    fn snapshots(&self, channel: &str) -> Result<Snapshots, HlsError> {
+        let id = channel.parse::<ChannelId>().ok();
+        let found = id.and_then(|id| self.followed.get(&id)).cloned();
+        found.ok_or_else(|| HlsError::UnknownChannel(channel.to_owned()))
+    }
 
-fn snapshots(followed: &BTreeMap<ChannelId, Snapshots>, channel: &str) -> Result<Snapshots, HlsError> {
-    let id = channel.parse::<ChannelId>().ok();
-    let found = id.and_then(|id| followed.get(&id)).cloned();
-    found.ok_or_else(|| HlsError::UnknownChannel(channel.to_owned()))
+    fn playlist(&self, text: String) -> Result<Response, HlsError> {
+        // A playlist is another one with each part.
+        self.respond("application/vnd.apple.mpegurl", "no-cache".to_owned(), vec![text.into()])
+    }
+
+    fn media(&self, kind: TrackKind, chunks: Vec<Bytes>) -> Result<Response, HlsError> {
+        let content_type = match kind {
+            TrackKind::Video => "video/mp4",
+            TrackKind::Audio => "audio/mp4",
+        };
+        self.respond(content_type, format!("public, max-age={MEDIA_CACHE_SECONDS}, immutable"), chunks)
+    }
+
+    /// Sends it within the budget. The chunks of media are shared with the window: nothing is copied.
+    fn respond(
+        &self,
+        content_type: &'static str,
+        caching: String,
+        chunks: Vec<Bytes>,
+    ) -> Result<Response, HlsError> {
+        let len: usize = chunks.iter().map(Bytes::len).sum();
+        let admission = self.readers.admit_hls(len as u64)?;
+        let headers = [
+            (header::CONTENT_TYPE, content_type.to_owned()),
+            (header::CONTENT_LENGTH, len.to_string()),
+            (header::CACHE_CONTROL, caching),
+        ];
+        Ok((headers, admission.body(chunks)).into_response())
+    }
 }
 
 /// The delivery directives of a blocking reload (rfc8216bis, section 6.2.5.2).
@@ -125,20 +166,20 @@ struct Directives {
 }
 
 async fn playlist(
-    State(followed): Followed,
+    State(hls): State<Hls>,
     Path((channel, name)): Path<(String, String)>,
     Query(directives): Query<Directives>,
 ) -> Result<Response, HlsError> {
-    let mut snapshots = snapshots(&followed, &channel)?;
+    let mut snapshots = hls.snapshots(&channel)?;
     let presentation = begun(&mut snapshots).await?;
     let name = name.strip_suffix(".m3u8").ok_or(HlsError::NoSuchFile)?;
     if name == "index" {
-        return Ok(playlist_response(playlist::multivariant(&presentation)));
+        return hls.playlist(playlist::multivariant(&presentation));
     }
     let track = TrackId(name.parse().map_err(|_| HlsError::NoSuchFile)?);
     let presentation = reached(&mut snapshots, presentation, track, &directives).await?;
     let rendition = presentation.rendition(track).ok_or(HlsError::NoSuchFile)?;
-    Ok(playlist_response(playlist::media(&presentation, rendition)))
+    hls.playlist(playlist::media(&presentation, rendition))
 }
 
 /// The presentation once it has something to play.
@@ -204,37 +245,28 @@ fn has_reached(rendition: &Rendition, segment: u64, part: Option<usize>) -> bool
     }
 }
 
-fn playlist_response(text: String) -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, "application/vnd.apple.mpegurl"),
-        // A playlist is another one with each part.
-        (header::CACHE_CONTROL, "no-cache"),
-    ];
-    (headers, text).into_response()
-}
-
 async fn file(
-    State(followed): Followed,
+    State(hls): State<Hls>,
     Path((channel, track, epoch, name)): Path<(String, u8, u32, String)>,
 ) -> Result<Response, HlsError> {
-    let mut snapshots = snapshots(&followed, &channel)?;
+    let mut snapshots = hls.snapshots(&channel)?;
     let presentation = Arc::clone(&snapshots.borrow());
     let (track, epoch) = (TrackId(track), Epoch(epoch));
     let rendition = presentation.rendition(track).ok_or(HlsError::Gone)?;
     let kind = rendition.track.kind;
     if name == "init.mp4" {
-        return Ok(media_response(kind, vec![rendition.init(epoch).ok_or(HlsError::Gone)?.clone()]));
+        return hls.media(kind, vec![rendition.init(epoch).ok_or(HlsError::Gone)?.clone()]);
     }
     let number = |prefix: &str| name.strip_prefix(prefix)?.strip_suffix(".m4s")?.parse::<u64>().ok();
     if let Some(number) = number("segment-") {
         let segment = rendition.segment(number).ok_or(HlsError::Gone)?;
-        return Ok(media_response(kind, segment.chunks()));
+        return hls.media(kind, segment.chunks());
     }
     let sequence =
         number("part-").and_then(|number| u32::try_from(number).ok()).ok_or(HlsError::NoSuchFile)?;
     let find = |now: &Presentation| Some(now.rendition(track)?.part(epoch, sequence)?.cut.bytes.clone());
     if let Some(part) = find(&presentation) {
-        return Ok(media_response(kind, vec![part]));
+        return hls.media(kind, vec![part]);
     }
     // The next part is on its way: it was hinted at.
     let is_next = |now: &Presentation| {
@@ -245,21 +277,5 @@ async fn file(
     let come =
         timeout(limit, snapshots.wait_for(|now| !is_next(now))).await.map_err(|_| HlsError::TimedOut)?;
     let part = come.ok().and_then(|now| find(&now)).ok_or(HlsError::Gone)?;
-    Ok(media_response(kind, vec![part]))
-}
-
-fn media_response(kind: TrackKind, chunks: Vec<Bytes>) -> Response {
-    let content_type = match kind {
-        TrackKind::Video => "video/mp4",
-        TrackKind::Audio => "audio/mp4",
-    };
-    let len: usize = chunks.iter().map(Bytes::len).sum();
-    let headers = [
-        (header::CONTENT_TYPE, content_type.to_owned()),
-        (header::CONTENT_LENGTH, len.to_string()),
-        (header::CACHE_CONTROL, format!("public, max-age={MEDIA_CACHE_SECONDS}, immutable")),
-    ];
-    // The parts are shared with the window: nothing is copied.
-    let body = Body::from_stream(stream::iter(chunks.into_iter().map(Ok::<_, std::convert::Infallible>)));
-    (headers, body).into_response()
+    hls.media(kind, vec![part])
 }

@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::{Http, failure};
 use crate::channel::Channel;
-use crate::server_peer::{Egress, WINDOW};
+use crate::egress::{Egress, Report, WINDOW};
 use crate::signal::ReportTotals;
 
 /// Shortest time between two lists on one event stream.
@@ -82,7 +82,7 @@ struct ChannelStats {
     egress: Egress,
     /// What it may send now; `None` is no limit.
     budget_bits_per_second: Option<u64>,
-    /// What the tracker's server peers may send together.
+    /// What the server peers and HLS may send together now.
     total_budget_bits_per_second: Option<u64>,
     window_ms: u64,
     /// Viewers with a link to it.
@@ -97,6 +97,10 @@ struct ChannelStats {
     reports: ReportTotals,
 }
 
+pub(super) async fn egress(State(http): State<Http>) -> Response {
+    Json(Report::new(&http.readers)).into_response()
+}
+
 pub(super) async fn channel_stats(State(http): State<Http>, Path(id): Path<String>) -> Response {
     let channel = match find(&http, &id) {
         Ok(channel) => channel,
@@ -109,11 +113,12 @@ pub(super) async fn channel_stats(State(http): State<Http>, Path(id): Path<Strin
         return failure(StatusCode::SERVICE_UNAVAILABLE, "the server peer does not answer; try again");
     };
     let n_parts = channel.window().borrow().tracks.iter().map(|track| track.parts.len()).sum();
+    let budget = http.readers.budget();
     let body = ChannelStats {
         channel: channel.describe(),
         egress: server.egress(),
-        budget_bits_per_second: http.budget.share().map(|share| share.0),
-        total_budget_bits_per_second: http.budget.limit().bits_per_second(),
+        budget_bits_per_second: budget.share().map(|share| share.0),
+        total_budget_bits_per_second: budget.limit_now().bits_per_second(),
         window_ms: u64::try_from(WINDOW.as_millis()).unwrap_or(u64::MAX),
         n_links: stats.neighbours.len(),
         n_children: stats.n_children,

@@ -7,6 +7,7 @@ mod sockets;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
@@ -16,7 +17,8 @@ use tokio_util::task::TaskTracker;
 use tower_http::cors::{Any, CorsLayer};
 
 use crate::channel::Channels;
-use crate::server_peer::{EgressBudget, ServerPeers};
+use crate::egress::{Busy, Readers};
+use crate::server_peer::ServerPeers;
 use crate::signal::Signalling;
 use crate::site::Site;
 
@@ -31,8 +33,8 @@ pub struct Http {
     pub signalling: Signalling,
     /// Who spreads media to them.
     pub servers: Arc<ServerPeers>,
-    /// What those may send.
-    pub budget: Arc<EgressBudget>,
+    /// What plain HTTP may be sent, beside those.
+    pub readers: Arc<Readers>,
     /// The pages.
     pub site: Site,
     /// Cancelled when the tracker goes down.
@@ -43,25 +45,26 @@ pub struct Http {
 
 /// All routes.
 pub fn router(http: Http) -> Router {
-    let channels = http.channels.clone();
+    let media = media_routes(http.channels.clone(), Arc::clone(&http.readers));
     Router::new()
         .route("/healthz", get(api::health))
         .route("/v1/channels", get(api::channels))
         .route("/v1/channels/events", get(api::channel_events))
         .route("/v1/channels/{channel}", get(api::channel))
         .route("/v1/channels/{channel}/stats", get(api::channel_stats))
+        .route("/v1/egress", get(api::egress))
         .route("/v1/signal", any(sockets::signal))
         .route("/v1/link/{channel}", any(sockets::link))
         .fallback(fallback)
         .with_state(http)
-        .merge(media_routes(channels))
+        .merge(media)
         .layer(axum::middleware::map_response(harden))
         .layer(cors())
 }
 
 /// What encoders and HLS players speak to.
-fn media_routes(channels: Channels) -> Router {
-    Router::new().merge(crate::hls::router(&channels)).merge(crate::ingest::push::router(channels))
+fn media_routes(channels: Channels, readers: Arc<Readers>) -> Router {
+    Router::new().merge(crate::hls::router(&channels, readers)).merge(crate::ingest::push::router(channels))
 }
 
 /// Players, embeds and lists live on other people's pages; nothing here depends on cookies.
@@ -83,7 +86,40 @@ async fn fallback(State(http): State<Http>, request: Request) -> Response {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return failure(StatusCode::METHOD_NOT_ALLOWED, "pages are read with GET");
     }
-    http.site.respond(path, request.headers()).await
+    let response = http.site.respond(path, request.headers()).await;
+    let is_read = request.method() == Method::GET;
+    if is_read { counted(response, &http.readers).await } else { response }
+}
+
+/// The page, as far as the month's egress goes.
+async fn counted(page: Response, readers: &Arc<Readers>) -> Response {
+    let (mut head, body) = page.into_parts();
+    // A page is in memory already: this only unwraps it.
+    let Ok(bytes) = axum::body::to_bytes(body, usize::MAX).await else {
+        return failure(StatusCode::INTERNAL_SERVER_ERROR, "the page cannot be read");
+    };
+    let len = bytes.len() as u64;
+    if len == 0 {
+        return Response::from_parts(head, Body::empty());
+    }
+    match readers.admit_site(len) {
+        Ok(admission) => {
+            head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(len));
+            Response::from_parts(head, admission.body(vec![bytes]))
+        }
+        Err(busy) => busy_response(busy),
+    }
+}
+
+/// An answer to who asks for more than the egress budget has: when to ask again, and why.
+pub(crate) fn busy_response(busy: Busy) -> Response {
+    let seconds = busy.retry_after().as_secs().max(1);
+    let headers = [
+        (header::RETRY_AFTER, HeaderValue::from(seconds)),
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    (StatusCode::SERVICE_UNAVAILABLE, headers, format!("{busy}\n")).into_response()
 }
 
 fn is_for_programs(path: &str) -> bool {

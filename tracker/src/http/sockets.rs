@@ -8,7 +8,7 @@ use axum::response::Response;
 use cardume_wire::{link, signal};
 use serde::Deserialize;
 
-use super::{Http, api, failure};
+use super::{Http, api, busy_response, failure};
 use crate::clock::wall_time;
 
 /// What a viewer may send in one signalling message before the socket refuses to read it at all. Beyond the protocol's
@@ -52,6 +52,9 @@ pub(super) async fn link(
     let Some(server) = http.servers.find(channel.id()).cloned() else {
         return failure(StatusCode::NOT_FOUND, "this channel has no server peer");
     };
+    if let Some(busy) = http.readers.busy_with_the_month() {
+        return busy_response(busy);
+    }
     if server.has_banned(peer) {
         return failure(
             StatusCode::FORBIDDEN,

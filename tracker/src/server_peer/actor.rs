@@ -10,11 +10,11 @@ use cardume_wire::{Epoch, PeerId};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::budget::{EgressBudget, Share};
 use super::link::Link;
 use super::{Banned, Common};
 use crate::channel::{ChannelEnd, Start};
 use crate::clock::{unix_seconds, wall_time};
+use crate::egress::{EgressBudget, Share, Terms};
 use crate::store::Store;
 use crate::window::Window;
 
@@ -42,7 +42,7 @@ pub(super) struct Actor {
     parts: Option<mpsc::Receiver<CutPart>>,
     has_broadcast: bool,
     budget: Arc<EgressBudget>,
-    budget_changes: watch::Receiver<usize>,
+    budget_changes: watch::Receiver<Terms>,
     /// Held while there is something to send and somebody to send it to.
     share: Option<Share>,
     stop: CancellationToken,

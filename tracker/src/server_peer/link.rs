@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::ServerPeer;
 use super::actor::Command;
+use crate::egress::Exhausted;
 
 /// Messages that may wait for one viewer: with the byte limit below, many small ones.
 const QUEUE_LIMIT: usize = 4096;
@@ -131,8 +132,8 @@ impl Carrier {
 
     async fn transmit(&mut self, bytes: Bytes) -> Result<(), &'static str> {
         let len = bytes.len();
-        let framed_len = len + frame_header_len(len);
-        self.server.gate.pass(framed_len).await;
+        let framed_len = (len + frame_header_len(len)) as u64;
+        self.server.budget.pass(framed_len).await.map_err(|Exhausted| "the month's egress is used up")?;
         self.server.meter.record(framed_len);
         self.write(Message::Binary(bytes)).await?;
         let backlog = self.backlog.fetch_sub(len, Ordering::Relaxed).saturating_sub(len);

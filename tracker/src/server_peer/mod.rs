@@ -4,10 +4,7 @@
 //! Knows nothing of signalling. What a link says of its peer's id was proven by a resume token before it got here.
 
 mod actor;
-mod budget;
-mod gate;
 mod link;
-mod meter;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,15 +17,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::channel::ChannelEnd;
-use crate::rate::RateLimit;
+use crate::egress::{Egress, EgressBudget, Meter};
 use crate::store::Store;
 
 use actor::{Actor, Command};
-pub use budget::EgressBudget;
-use gate::Gate;
 pub use link::serve;
-use meter::Meter;
-pub use meter::{Egress, WINDOW};
 
 /// Commands that may wait for a channel's task; links wait when it is full. With whole messages of 64 KiB, 16 MiB.
 const COMMAND_LIMIT: usize = 256;
@@ -72,8 +65,8 @@ impl ServerPeers {
     ) -> Result<(), getrandom::Error> {
         let seed = getrandom::u64()?;
         let (sender, commands) = mpsc::channel(COMMAND_LIMIT);
-        let gate = Arc::clone(common.budget.gate());
-        let server = ServerPeer { commands: sender, meter: Arc::default(), gate, banned: banned.clone() };
+        let budget = Arc::clone(&common.budget);
+        let server = ServerPeer { commands: sender, meter: Arc::default(), budget, banned: banned.clone() };
         self.by_channel.insert(end.channel().id().clone(), server);
         let actor = Actor::new(end, banned, seed, common);
         common.tasks.spawn(actor.run(commands));
@@ -91,12 +84,12 @@ impl ServerPeers {
 pub struct ServerPeer {
     commands: mpsc::Sender<Command>,
     meter: Arc<Meter>,
-    gate: Arc<Gate>,
+    budget: Arc<EgressBudget>,
     banned: Banned,
 }
 
 impl ServerPeer {
-    /// What it has sent to viewers.
+    /// What it has sent over its links.
     pub fn egress(&self) -> Egress {
         self.meter.read()
     }
@@ -115,9 +108,4 @@ impl ServerPeer {
         };
         tokio::time::timeout(STATS_TIMEOUT, ask).await.ok().flatten()
     }
-}
-
-/// What the server peers of a tracker may send together, from its configuration.
-pub fn budget(limit: RateLimit) -> Arc<EgressBudget> {
-    Arc::new(EgressBudget::new(limit))
 }

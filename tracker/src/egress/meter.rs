@@ -10,7 +10,7 @@ pub const WINDOW: Duration = Duration::from_secs(1);
 const N_BUCKETS: usize = 20;
 const BUCKET_MS: u128 = WINDOW.as_millis() / N_BUCKETS as u128;
 
-/// Bytes that a channel's server peer has sent over its links, WebSocket framing included.
+/// Bytes that were sent to viewers, framing of WebSocket messages included.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Egress {
     /// In the last [`WINDOW`].
@@ -23,7 +23,7 @@ pub struct Egress {
 
 /// A sliding window of [`N_BUCKETS`] buckets.
 #[derive(Debug)]
-pub(super) struct Meter {
+pub(crate) struct Meter {
     began_at: Instant,
     state: Mutex<State>,
 }
@@ -45,12 +45,12 @@ impl Default for Meter {
 
 impl Meter {
     /// Notes bytes sent now.
-    pub(super) fn record(&self, len: usize) {
+    pub(crate) fn record(&self, len: u64) {
         let bucket = self.began_at.elapsed().as_millis() / BUCKET_MS;
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).record(bucket, len as u64);
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).record(bucket, len);
     }
 
-    pub(super) fn read(&self) -> Egress {
+    pub(crate) fn read(&self) -> Egress {
         let bucket = self.began_at.elapsed().as_millis() / BUCKET_MS;
         self.state.lock().unwrap_or_else(PoisonError::into_inner).read(bucket)
     }
