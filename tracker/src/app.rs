@@ -13,7 +13,7 @@ use crate::channel::{Channel, ChannelEnd, ChannelSetup, Channels};
 use crate::config::{ChannelConfig, Config, DEMO_CHANNEL};
 use crate::demo;
 use crate::egress::{self, Readers, Writer};
-use crate::http::{self, Http};
+use crate::http::{self, Addresses, Http};
 use crate::ingest;
 use crate::server_peer::{Common, ServerPeers};
 use crate::signal::{Registry, Signalling};
@@ -112,6 +112,8 @@ impl Tracker {
             signalling,
             servers,
             readers,
+            signallers: Addresses::new(config.address_limit),
+            linkers: Addresses::new(config.address_limit),
             site,
             stop: stop.clone(),
             tasks: tasks.clone(),

@@ -83,6 +83,12 @@ pub struct Config {
     #[config(layer_attr(arg(long, value_name = "N")))]
     pub connection_limit: u32,
 
+    /// Viewers from one network address (for IPv6 one /64) at most. Many share one behind a carrier's or a school's NAT.
+    /// Loopback and private addresses are not limited: they may be those of a proxy.
+    #[config(default = 256, env = "CARDUME_ADDRESS_LIMIT")]
+    #[config(layer_attr(arg(long, value_name = "N")))]
+    pub address_limit: u32,
+
     /// Viewers of one channel at most.
     #[config(default = 10_000, env = "CARDUME_VIEWER_LIMIT")]
     #[config(layer_attr(arg(long, value_name = "N")))]

@@ -1,5 +1,6 @@
 //! Everything that is spoken over HTTP: the API, the sockets, and the site.
 
+mod addresses;
 mod api;
 mod serve;
 mod sockets;
@@ -22,6 +23,7 @@ use crate::server_peer::ServerPeers;
 use crate::signal::Signalling;
 use crate::site::Site;
 
+pub use addresses::Addresses;
 pub use serve::serve;
 
 /// What the routes need of the tracker; cheap to clone.
@@ -35,6 +37,10 @@ pub struct Http {
     pub servers: Arc<ServerPeers>,
     /// What plain HTTP may be sent, beside those.
     pub readers: Arc<Readers>,
+    /// Who has how many signalling sockets.
+    pub signallers: Addresses,
+    /// Who has how many links to server peers.
+    pub linkers: Addresses,
     /// The pages.
     pub site: Site,
     /// Cancelled when the tracker goes down.

@@ -1,8 +1,10 @@
 //! The two WebSockets: signalling and the link to the server peer.
 
+use std::net::SocketAddr;
+
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{ConnectInfo, Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use cardume_wire::{link, signal};
@@ -16,17 +18,25 @@ use crate::clock::wall_time;
 const SIGNAL_READ_LIMIT: usize = 4 * signal::MESSAGE_LEN_LIMIT;
 
 type Upgrade = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
+type Address = ConnectInfo<SocketAddr>;
 
-pub(super) async fn signal(State(http): State<Http>, upgrade: Upgrade) -> Response {
+pub(super) async fn signal(
+    State(http): State<Http>,
+    ConnectInfo(address): Address,
+    upgrade: Upgrade,
+) -> Response {
     let upgrade = match upgrade {
         Ok(upgrade) => upgrade,
         Err(rejection) => return not_a_socket(&rejection),
     };
+    let Some(slot) = http.signallers.take(address.ip()) else { return too_many(address) };
     let (signalling, tasks) = (http.signalling, http.tasks);
-    upgrade
-        .max_message_size(SIGNAL_READ_LIMIT)
-        .max_frame_size(SIGNAL_READ_LIMIT)
-        .on_upgrade(move |socket| tasks.track_future(crate::signal::serve(socket, signalling)))
+    upgrade.max_message_size(SIGNAL_READ_LIMIT).max_frame_size(SIGNAL_READ_LIMIT).on_upgrade(move |socket| {
+        tasks.track_future(async move {
+            let _slot = slot;
+            crate::signal::serve(socket, signalling).await;
+        })
+    })
 }
 
 #[derive(Deserialize)]
@@ -37,6 +47,7 @@ pub(super) struct LinkQuery {
 
 pub(super) async fn link(
     State(http): State<Http>,
+    ConnectInfo(address): Address,
     Path(id): Path<String>,
     Query(query): Query<LinkQuery>,
     upgrade: Upgrade,
@@ -65,11 +76,22 @@ pub(super) async fn link(
         Ok(upgrade) => upgrade,
         Err(rejection) => return not_a_socket(&rejection),
     };
+    let Some(slot) = http.linkers.take(address.ip()) else { return too_many(address) };
     let tasks = http.tasks;
-    upgrade
-        .max_message_size(link::MESSAGE_LEN_LIMIT)
-        .max_frame_size(link::MESSAGE_LEN_LIMIT)
-        .on_upgrade(move |socket| tasks.track_future(crate::server_peer::serve(socket, server, peer)))
+    upgrade.max_message_size(link::MESSAGE_LEN_LIMIT).max_frame_size(link::MESSAGE_LEN_LIMIT).on_upgrade(
+        move |socket| {
+            tasks.track_future(async move {
+                let _slot = slot;
+                crate::server_peer::serve(socket, server, peer).await;
+            })
+        },
+    )
+}
+
+fn too_many(address: SocketAddr) -> Response {
+    tracing::warn!(address = %address.ip(), "a socket is turned away: the address has as many as address_limit");
+    let message = "your network address has too many viewers here; try again when some have left";
+    failure(StatusCode::TOO_MANY_REQUESTS, message)
 }
 
 fn not_a_socket(rejection: &WebSocketUpgradeRejection) -> Response {
