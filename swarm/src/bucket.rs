@@ -1,4 +1,4 @@
-//! A hard limit on what is sent.
+//! Limits on what is sent: hard ones that no second exceeds, and soft ones that smooth.
 
 use core::time::Duration;
 
@@ -29,6 +29,20 @@ impl Bucket {
         let depth = i64::try_from(burst).unwrap_or(i64::MAX).min(limit / 2);
         let fill = limit - depth - limit / CONTROL_SHARE;
         Self { fill, depth, level: 0, filled_at: now }
+    }
+
+    /// A bucket that lets this rate pass in the long run, and `burst` bytes at once.
+    pub(crate) fn soft(rate: BitsPerSec, burst: usize, now: Instant) -> Self {
+        let mut bucket =
+            Self { fill: 0, depth: i64::try_from(burst).unwrap_or(i64::MAX), level: 0, filled_at: now };
+        bucket.follow(rate, now);
+        bucket
+    }
+
+    /// Another rate from now on, for a [`Bucket::soft`] one.
+    pub(crate) fn follow(&mut self, rate: BitsPerSec, now: Instant) {
+        self.refill(now);
+        self.fill = i64::try_from(rate.0 / 8).unwrap_or(i64::MAX);
     }
 
     /// What passes in the long run.

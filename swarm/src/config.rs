@@ -28,6 +28,8 @@ pub struct Config {
     /// `None` is no limit of our own: the server takes everybody, a viewer finds out by its backlogs.
     /// Never exceeded over any second, headers counted.
     pub uplink_limit: Option<BitsPerSec>,
+    /// What the uplink is thought to bear at first; it is watched and corrected. `None`: a cautious guess.
+    pub uplink_guess: Option<BitsPerSec>,
     /// Neighbours below which a viewer asks for more. 8: the overlay's design.
     pub neighbours_wanted: usize,
     /// Neighbours a viewer connects to or accepts at most. 16: the overlay's design.
@@ -44,6 +46,7 @@ impl Config {
             role: Role::Viewer,
             target_latency: Duration::from_secs(2),
             uplink_limit: None,
+            uplink_guess: None,
             neighbours_wanted: 8,
             neighbour_limit: 16,
             server_link_limit: 4096,

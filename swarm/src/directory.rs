@@ -11,7 +11,7 @@ use crate::neighbours::Status;
 
 /// Viewers with the shortest paths among which a suggestion is drawn: near enough to the best, and not always the
 /// same, as a pair may be unable to connect.
-const DRAWN_FROM: usize = 8;
+const DRAWN_FROM: usize = 64;
 /// A suggestion takes a slot of the suggested for so long: by then its own Status says who came.
 const RESERVED_FOR: Duration = Duration::from_secs(3);
 /// Milliseconds that a viewer counts as later outside its home stripe: it should spend its uplink at home.
@@ -133,7 +133,7 @@ impl Directory {
 
 fn rank(peer: PeerId, entry: &Entry, stripe: Stripe) -> u16 {
     let abroad = if stripe == peer.home_stripe() { 0 } else { ABROAD };
-    entry.status.ages[stripe.index()].saturating_add(abroad)
+    entry.status.ages[stripe.index()].saturating_add(entry.status.wait).saturating_add(abroad)
 }
 
 #[cfg(test)]
@@ -144,7 +144,7 @@ mod tests {
     const IDS: [PeerId; 4] = [PeerId::new(4), PeerId::new(5), PeerId::new(6), PeerId::new(7)];
 
     fn status(age: u16, free: u16, yields: u16) -> Status {
-        Status { slots: 8, free, ages: [age; 4], yields }
+        Status { slots: 8, free, ages: [age; 4], yields, wait: 0 }
     }
 
     fn search(feeds: bool) -> Search {

@@ -19,6 +19,7 @@ mod session;
 mod stats;
 mod stripes;
 mod time;
+mod uplink;
 mod uploads;
 mod window;
 

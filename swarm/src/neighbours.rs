@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use cardume_wire::link::{Control, UNKNOWN_AGE};
-use cardume_wire::{Epoch, PeerId, STRIPE_COUNT, Stripe};
+use cardume_wire::{BlockNumber, Epoch, PeerId, STRIPE_COUNT, Stripe};
 
 use crate::bits::BitWindow;
 use crate::{Config, Instant, Role};
@@ -13,6 +13,10 @@ use crate::{Config, Instant, Role};
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// A peer that could not be connected is not tried again for this long: its NAT stays what it is.
 const FAILED_FOR: Duration = Duration::from_mins(1);
+/// Blocks older than a neighbour's path by this much have come to it: the spread of a key frame's blocks.
+const HOLD_SLACK: Duration = Duration::from_millis(300);
+/// Who declined a pull of what it has is busy for about so long. Wild guess: a key frame's push.
+const BUSY_FOR: Duration = Duration::from_millis(400);
 /// Peers remembered as suggested, failed or banned at most, each. Wild guess: many times the neighbour limit.
 const MEMORY_LIMIT: usize = 256;
 /// First wait after asking for neighbours; doubles up to [`FIND_WAIT_MAX`].
@@ -27,6 +31,7 @@ pub(crate) struct Status {
     pub(crate) free: u16,
     pub(crate) ages: [u16; STRIPE_COUNT as usize],
     pub(crate) yields: u16,
+    pub(crate) wait: u16,
 }
 
 /// One link that stands.
@@ -54,6 +59,8 @@ pub(crate) struct Neighbour {
     pub(crate) status: Option<Status>,
     /// Per track of the catalog: blocks it has or will have from us.
     pub(crate) has: Vec<BitWindow>,
+    /// Per track of the catalog: blocks that it was thought to have and has not.
+    pub(crate) lacks: Vec<BitWindow>,
     /// Per track of the catalog: parts whose descriptor it has or will have from us.
     pub(crate) described: Vec<BitWindow>,
     /// Bytes of blocks that came from it.
@@ -62,6 +69,8 @@ pub(crate) struct Neighbour {
     pub(crate) sent_len: u64,
     /// Requests it has not answered.
     pub(crate) n_asked: u32,
+    /// It declined a pull: not to be asked for others before then.
+    pub(crate) busy_until: Instant,
     /// When the server last told it of room.
     pub(crate) invited_at: Option<Instant>,
 }
@@ -80,10 +89,12 @@ impl Neighbour {
             backlog: 0,
             status: None,
             has: vec![BitWindow::default(); n_tracks],
+            lacks: vec![BitWindow::default(); n_tracks],
             described: vec![BitWindow::default(); n_tracks],
             received_len: 0,
             sent_len: 0,
             n_asked: 0,
+            busy_until: now,
             invited_at: None,
         }
     }
@@ -91,6 +102,7 @@ impl Neighbour {
     /// Forgets what it has: a new broadcast began.
     pub(crate) fn reset(&mut self, n_tracks: usize) {
         self.has = vec![BitWindow::default(); n_tracks];
+        self.lacks = vec![BitWindow::default(); n_tracks];
         self.described = vec![BitWindow::default(); n_tracks];
         self.n_asked = 0;
     }
@@ -106,6 +118,23 @@ impl Neighbour {
         /// Median of measured pairs of peers (the overlay's data).
         const GUESS: Duration = Duration::from_millis(135);
         self.rtt.unwrap_or(GUESS)
+    }
+
+    /// Whether it has the block as far as we know. Nobody tells of each block: who said how late its stripe gets to it
+    /// has what is older.
+    pub(crate) fn may_hold(&self, track: usize, number: BlockNumber, age: Option<Duration>) -> bool {
+        let is_old = |(age, its): (Duration, Duration)| age > its + HOLD_SLACK;
+        let should = || age.zip(self.age(number.stripe())).is_some_and(is_old);
+        self.has[track].contains(number.0) || (!self.lacks[track].contains(number.0) && should())
+    }
+
+    /// It will not send a block that we asked for.
+    pub(crate) fn declined(&mut self, track: usize, number: BlockNumber, now: Instant) {
+        if self.has[track].contains(number.0) {
+            self.busy_until = now + BUSY_FOR;
+        } else {
+            self.lacks[track].insert(number.0);
+        }
     }
 
     /// Age of the newest blocks of a stripe at the neighbour, as it says.

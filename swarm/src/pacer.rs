@@ -26,7 +26,9 @@ const REPAIR_LATE_LIMIT: Duration = Duration::from_millis(300);
 pub(crate) enum Class {
     /// Asked for because it is late elsewhere.
     Repair,
-    /// Pushed to a child of its stripe.
+    /// Pushed to a child that feeds others: all below it wait for it.
+    Forward,
+    /// Pushed to a child.
     Push,
     /// What a new child lacks of the window.
     Startup,
@@ -65,9 +67,12 @@ pub(crate) enum Turn {
 /// number is limited too; what is left takes start-up media. Within each, what is due first goes first.
 #[derive(Clone, Debug)]
 pub(crate) struct Pacer {
-    bucket: Option<Bucket>,
+    /// The limit that somebody set.
+    hard: Option<Bucket>,
+    /// What the uplink is thought to bear.
+    soft: Option<Bucket>,
     /// By class and rising due time; equals in the order they came.
-    queues: [VecDeque<Job>; 3],
+    queues: [VecDeque<Job>; 4],
     /// What pulls may take.
     pulls: Option<Bucket>,
     /// When the message whose turn it is may pass.
@@ -76,30 +81,41 @@ pub(crate) struct Pacer {
 
 impl Pacer {
     pub(crate) fn new(limit: Option<BitsPerSec>, burst: usize, now: Instant) -> Self {
-        let mut pacer = Self { bucket: None, queues: Default::default(), pulls: None, next_at: None };
+        let mut pacer =
+            Self { hard: None, soft: None, queues: Default::default(), pulls: None, next_at: None };
         pacer.set_limit(limit, burst, now);
         pacer
     }
 
     /// Another limit from now on; what waits goes on waiting.
     pub(crate) fn set_limit(&mut self, limit: Option<BitsPerSec>, burst: usize, now: Instant) {
-        self.bucket = limit.map(|limit| Bucket::new(limit, burst + FRAME_LEN, now));
-        self.pulls = limit.map(|limit| Bucket::new(BitsPerSec(limit.0 / PULL_SHARE), burst + FRAME_LEN, now));
+        self.hard = limit.map(|limit| Bucket::new(limit, burst + FRAME_LEN, now));
+        self.limit_pulls(burst, now);
+    }
+
+    /// Another estimate of what the uplink bears.
+    pub(crate) fn set_estimate(&mut self, rate: BitsPerSec, burst: usize, now: Instant) {
+        match &mut self.soft {
+            Some(soft) => soft.follow(rate, now),
+            None => self.soft = Some(Bucket::soft(rate, burst + FRAME_LEN, now)),
+        }
+        self.limit_pulls(burst, now);
     }
 
     /// Whether a pull of this length is to be answered; then it counts against what pulls may take.
     pub(crate) fn admit_pull(&mut self, len: usize, now: Instant) -> bool {
+        let is_idle = self.queues.iter().all(VecDeque::is_empty) && self.allows(len + FRAME_LEN, now);
         let Some(pulls) = &mut self.pulls else { return true };
-        let is_allowed = pulls.allows(len, now);
-        if is_allowed {
-            pulls.take(len, now);
+        if !is_idle && !pulls.allows(len, now) {
+            return false;
         }
-        is_allowed
+        pulls.take(len, now);
+        true
     }
 
     /// What passes in the long run; `None` is no limit.
     pub(crate) fn rate(&self) -> Option<BitsPerSec> {
-        self.bucket.as_ref().map(Bucket::rate)
+        self.buckets().map(Bucket::rate).min()
     }
 
     /// Lines a message up; false when too many wait.
@@ -116,8 +132,8 @@ impl Pacer {
     /// Moves a message that waits already nearer to its turn; false when none such waits.
     pub(crate) fn hurry(&mut self, to: PeerId, cargo: Cargo, due: Instant) -> bool {
         let is_it = |job: &Job| job.to == to && job.cargo == cargo;
-        let [pulls, pushes, startup] = &mut self.queues;
-        if pulls.iter().any(is_it) || pushes.iter().any(is_it) {
+        let [pulls, forwards, pushes, startup] = &mut self.queues;
+        if pulls.iter().chain(forwards.iter()).chain(pushes.iter()).any(is_it) {
             return true;
         }
         let waiting = startup.iter().position(is_it).and_then(|index| startup.remove(index));
@@ -126,7 +142,7 @@ impl Pacer {
 
     /// Control went: it never waits, but what waits has to make up for it.
     pub(crate) fn charge(&mut self, len: usize, now: Instant) {
-        if let Some(bucket) = &mut self.bucket {
+        for bucket in self.hard.iter_mut().chain(&mut self.soft) {
             bucket.take(len + FRAME_LEN, now);
         }
     }
@@ -142,27 +158,27 @@ impl Pacer {
         }
         // One slow joiner does not hold up the others.
         let is_ready = |job: &Job| job.class != Class::Startup || may_start(job.to);
-        let queue = self.queues.iter_mut().find(|queue| !queue.is_empty())?;
-        let index = queue.iter().position(is_ready)?;
-        let len = queue.get(index)?.len + FRAME_LEN;
-        if let Some(bucket) = &mut self.bucket {
-            if !bucket.allows(len, now) {
-                self.next_at = bucket.allows_at(len);
-                return None;
-            }
+        let class = self.queues.iter().position(|queue| !queue.is_empty())?;
+        let index = self.queues[class].iter().position(is_ready)?;
+        let len = self.queues[class].get(index)?.len + FRAME_LEN;
+        if !self.allows(len, now) {
+            self.next_at = self.buckets().filter_map(|bucket| bucket.allows_at(len)).max();
+            return None;
+        }
+        for bucket in self.hard.iter_mut().chain(&mut self.soft) {
             bucket.take(len, now);
         }
-        queue.remove(index).map(Turn::Send)
+        self.queues[class].remove(index).map(Turn::Send)
+    }
+
+    /// Whether something waits because no more may pass now.
+    pub(crate) fn is_held_back(&self) -> bool {
+        self.next_at.is_some()
     }
 
     /// When the next message may go, as the last [`Pacer::pop`] found; `None` when nothing waits for time alone.
     pub(crate) fn next_at(&self) -> Option<Instant> {
         self.next_at
-    }
-
-    /// Whether start-up media waits for this peer.
-    pub(crate) fn is_starting(&self, peer: PeerId) -> bool {
-        self.queues[Class::Startup as usize].iter().any(|job| job.to == peer)
     }
 
     /// Drops what does not pass the test.
@@ -180,6 +196,22 @@ impl Pacer {
     /// Bytes of start-up media that wait.
     pub(crate) fn starting_len(&self) -> usize {
         self.queues[Class::Startup as usize].iter().map(|job| job.len + FRAME_LEN).sum()
+    }
+
+    fn buckets(&self) -> impl Iterator<Item = &Bucket> {
+        self.hard.iter().chain(&self.soft)
+    }
+
+    fn allows(&mut self, len: usize, now: Instant) -> bool {
+        self.hard.iter_mut().chain(&mut self.soft).all(|bucket| bucket.allows(len, now))
+    }
+
+    fn limit_pulls(&mut self, burst: usize, now: Instant) {
+        let share = self.rate().map(|rate| BitsPerSec(rate.0 / PULL_SHARE));
+        match (share, &mut self.pulls) {
+            (Some(share), Some(pulls)) => pulls.follow(share, now),
+            (share, pulls) => *pulls = share.map(|share| Bucket::soft(share, burst + FRAME_LEN, now)),
+        }
     }
 }
 

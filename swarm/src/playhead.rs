@@ -8,10 +8,11 @@ use crate::{Instant, Phase, PlayerState};
 /// Media that must be ahead of the playhead to start where the target latency is. Measured: Chromium and Firefox do
 /// not stall 0.4 s behind arrivals of 200 ms parts.
 const START_AHEAD: u64 = 400_000;
-/// Media that must be ahead to start when all of it is younger than the target latency.
-const YOUNG_AHEAD: u64 = 800_000;
-/// Media is young when it is this much younger than the target latency.
-const YOUNG_SLACK: u64 = 500_000;
+/// Media this much younger than the target latency is started with; for what is younger still, the start waits:
+/// a playhead ahead of all others stalls first.
+const YOUNG_SLACK: u64 = 200_000;
+/// How long the start waits for that: longer than the target latency only when a clock is wrong.
+const YOUNG_PATIENCE: Duration = Duration::from_secs(3);
 /// How long to wait after the first media for that at the target latency.
 const START_PATIENCE: Duration = Duration::from_millis(1500);
 /// Less than this ahead counts as nothing: decoders keep a frame or two.
@@ -221,17 +222,16 @@ impl Playhead {
     fn start(&mut self, state: &PlayerState, wall_us: Option<u64>, now: Instant) -> Option<Action> {
         let (first, end) = state.range_at(state.end_us()?.saturating_sub(1))?;
         let goal = self.goal(wall_us).unwrap_or(first);
-        let waited = self.first_media_at.is_some_and(|at| now.since(at) > START_PATIENCE);
-        let (start, needed) = if goal < first {
-            (first, if first - goal > YOUNG_SLACK { YOUNG_AHEAD } else { START_AHEAD })
+        let has_waited = |limit| self.first_media_at.is_some_and(|at| now.since(at) > limit);
+        let start = if goal < first {
+            let is_young = first - goal > YOUNG_SLACK && !has_waited(YOUNG_PATIENCE);
+            (!is_young).then_some(first)
         } else if goal + START_AHEAD <= end {
-            (goal, START_AHEAD)
-        } else if waited {
-            (first.max(end.saturating_sub(START_AHEAD)), START_AHEAD)
+            Some(goal)
         } else {
-            return None;
-        };
-        if end - start < needed {
+            has_waited(START_PATIENCE).then_some(first.max(end.saturating_sub(START_AHEAD)))
+        }?;
+        if end - start < START_AHEAD {
             return None;
         }
         self.start_us = Some(start);
@@ -342,9 +342,9 @@ mod tests {
     }
 
     #[test]
-    fn young_media_starts_with_enough_ahead() {
-        let script: &[Step<'_>] = &[(5_000, 0, &[(4_000, 4_600)]), (5_200, 0, &[(4_000, 4_800)])];
-        check(script, &[(5_200, Action::Seek(4_000_000))]);
+    fn young_media_waits_for_the_target_latency() {
+        let script: &[Step<'_>] = &[(2_000, 0, &[(1_000, 1_800)]), (2_900, 0, &[(1_000, 2_700)])];
+        check(script, &[(2_900, Action::Seek(1_000_000))]);
     }
 
     #[test]

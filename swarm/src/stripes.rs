@@ -28,8 +28,8 @@ pub(crate) struct Provider {
     pub(crate) path: Vec<PeerId>,
     /// From capture to arrival, smoothed.
     pub(crate) age: Option<Duration>,
-    /// It told us to look elsewhere.
-    pub(crate) is_leaving: bool,
+    /// When it told us to look elsewhere.
+    pub(crate) leaving_since: Option<Instant>,
     /// Whether it, or who was there before it, sent us the newest there is.
     pub(crate) is_current: bool,
     /// Blocks in a row that did not come from it in time.
@@ -115,7 +115,12 @@ impl Lane {
     pub(crate) fn is_in_need(&self) -> bool {
         self.provider
             .as_ref()
-            .is_none_or(|provider| provider.is_leaving || provider.n_overdue >= STREAK_LIMIT)
+            .is_none_or(|provider| provider.leaving_since.is_some() || provider.n_overdue >= STREAK_LIMIT)
+    }
+
+    /// Whether the stripe has been in need of a provider for so long.
+    pub(crate) fn starves_since_before(&self, now: Instant, limit: Duration) -> bool {
+        self.starving_since.is_some_and(|since| now.since(since) >= limit)
     }
 
     /// Whether we get the stripe as new as there is: who does not should feed nobody yet.
@@ -158,7 +163,7 @@ impl Lane {
             since: now,
             path,
             age: None,
-            is_leaving: false,
+            leaving_since: None,
             is_current: self.is_current(),
             n_overdue: 0,
         };

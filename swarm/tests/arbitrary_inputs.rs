@@ -78,8 +78,9 @@ fn control() -> impl Strategy<Value = Control> {
         any::<u64>().prop_map(|sent_at| Control::Ping { sent_at }),
         any::<u64>().prop_map(|sent_at| Control::Pong { sent_at }),
         Just(Control::Goodbye),
-        (any::<u16>(), any::<u16>(), any::<[u16; 4]>(), any::<u16>())
-            .prop_map(|(slots, free, ages, yields)| Control::Status { yields, slots, free, ages }),
+        (any::<u16>(), any::<u16>(), any::<[u16; 4]>(), any::<u16>(), any::<u16>()).prop_map(
+            |(slots, free, ages, yields, wait)| Control::Status { slots, free, ages, yields, wait }
+        ),
     ]
 }
 

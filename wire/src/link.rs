@@ -182,6 +182,9 @@ pub enum Control {
         /// Children that would give way to one that can feed others in the sender's home stripe.
         #[n(3)]
         yields: u16,
+        /// Milliseconds that one child more would wait for its share of a key frame, after all others.
+        #[n(4)]
+        wait: u16,
     },
 }
 

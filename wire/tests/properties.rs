@@ -53,11 +53,8 @@ fn controls() -> impl Strategy<Value = Control> {
         any::<u64>().prop_map(|sent_at| Control::Ping { sent_at }),
         any::<u64>().prop_map(|sent_at| Control::Pong { sent_at }),
         Just(Control::Goodbye),
-        any::<(u16, u16, [u16; 4], u16)>().prop_map(|(slots, free, ages, yields)| Control::Status {
-            slots,
-            free,
-            ages,
-            yields
+        any::<(u16, u16, [u16; 4], u16, u16)>().prop_map(|(slots, free, ages, yields, wait)| {
+            Control::Status { slots, free, ages, yields, wait }
         }),
     ]
 }

@@ -99,7 +99,7 @@ fn controls() -> Vec<Control> {
         Control::Ping { sent_at: 1_234_567_890_123 },
         Control::Pong { sent_at: u64::MAX },
         Control::Goodbye,
-        Control::Status { slots: 6, free: 2, ages: [120, 0, UNKNOWN_AGE, 300], yields: 1 },
+        Control::Status { slots: 6, free: 2, ages: [120, 0, UNKNOWN_AGE, 300], yields: 1, wait: 180 },
     ]
 }
 

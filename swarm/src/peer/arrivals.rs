@@ -7,13 +7,9 @@ use cardume_wire::{BlockId, Epoch, PeerId, TrackId};
 
 use super::Peer;
 use crate::bits::bitmaps;
-use crate::pacer::Class;
 use crate::time::difference;
 use crate::window::Block;
 use crate::{Instant, PartFacts, Role};
-
-/// Between two Haves. A batch costs some 30 bytes; 200 ms of a 2 s latency are spent only where push failed.
-const HAVE_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Parts that end this long before the newest known one still tell how old a path is, microseconds.
 const NEWEST_SPAN: u64 = 300_000;
@@ -34,8 +30,8 @@ impl Peer {
         self.unverifiable.retain(|(track, number), _| *track != id.track || !blocks.contains(&number.0));
         self.asked_descriptors.retain(|(track, number), _| *track != id.track || !blocks.contains(&number.0));
         let first = BlockId { epoch: id.epoch, track: id.track, number: part.first_block };
-        for child in self.uploads.takers(first) {
-            self.queue_descriptor(child, id, Class::Push, now);
+        for (child, class) in self.uploads.takers(first) {
+            self.queue_descriptor(child, id, class, now);
         }
     }
 
@@ -47,12 +43,12 @@ impl Peer {
         self.window.tracks_mut()[index].set(block.number, Block::Held);
         self.forget_request(before);
         if let Some(from) = from {
+            self.cancel_elsewhere(from, block, before, now);
             self.account_block(from, index, &part, block);
             self.note_delivery(from, block, Some(&part), now);
         }
-        self.fresh.push(block);
-        for child in self.uploads.takers(block) {
-            self.queue_block(child, block, Class::Push, now);
+        for (child, class) in self.uploads.takers(block) {
+            self.queue_block(child, block, class, now);
         }
         if self.config.role == Role::Viewer {
             self.deliver(now);
@@ -88,23 +84,6 @@ impl Peer {
         }
     }
 
-    /// Tells neighbours what came since the last time, as far as they are not known to have it.
-    pub(super) fn tell_haves(&mut self, now: Instant) {
-        if now < self.due.have_at {
-            return;
-        }
-        self.due.have_at = now + HAVE_INTERVAL;
-        let fresh = core::mem::take(&mut self.fresh);
-        // Everybody knows that the server has everything.
-        let Some(epoch) = self.window.epoch().filter(|_| self.config.role == Role::Viewer) else { return };
-        if fresh.is_empty() {
-            return;
-        }
-        for peer in self.neighbours.peers() {
-            self.tell_have(peer, epoch, &fresh, now);
-        }
-    }
-
     /// Tells a neighbour all that we hold.
     pub(super) fn tell_all(&mut self, to: PeerId, now: Instant) {
         let Some(epoch) = self.window.epoch().filter(|_| self.config.role == Role::Viewer) else { return };
@@ -114,23 +93,6 @@ impl Peer {
         let tracks = self.window.tracks().iter();
         let maps = tracks.flat_map(|track| bitmaps(track.facts.id, &track.held().collect::<Vec<_>>()));
         self.send_maps(to, epoch, &maps.collect::<Vec<_>>(), now);
-    }
-
-    fn tell_have(&mut self, to: PeerId, epoch: Epoch, fresh: &[BlockId], now: Instant) {
-        let Some(neighbour) = self.neighbours.get(to) else { return };
-        if to.is_server() || !neighbour.is_greeted || neighbour.epoch != Some(epoch) {
-            return;
-        }
-        let mut maps = Vec::new();
-        for (index, track) in self.window.tracks().iter().enumerate() {
-            let is_news = |block: &&BlockId| {
-                block.track == track.facts.id && !neighbour.has[index].contains(block.number.0)
-            };
-            let mut numbers: Vec<u32> = fresh.iter().filter(is_news).map(|block| block.number.0).collect();
-            numbers.sort_unstable();
-            maps.extend(bitmaps(track.facts.id, &numbers));
-        }
-        self.send_maps(to, epoch, &maps, now);
     }
 
     fn send_maps(&mut self, to: PeerId, epoch: Epoch, maps: &[TrackBlocks], now: Instant) {
@@ -162,16 +124,12 @@ impl Peer {
     /// A provider, or one about to be, sent a block of its stripe.
     fn note_delivery(&mut self, from: PeerId, block: BlockId, part: Option<&PartFacts>, now: Instant) {
         let stripe = block.number.stripe();
-        let wall = self.wall_us(now);
         // What is far behind comes from catching up and says nothing of the path.
         let newest = self.window.tracks().iter().filter_map(|track| track.parts().next_back());
         let newest_us = newest.map(|part| part.end_us).max().unwrap_or(0);
         let part = part.filter(|part| part.end_us.saturating_add(NEWEST_SPAN) >= newest_us);
         let is_current = part.is_some();
-        let age = part.and_then(|part| {
-            let captured_end = part.captured_at.0.saturating_add(part.end_us.saturating_sub(part.start_us));
-            Some(Duration::from_micros(u64::try_from(difference(wall?, captured_end)).unwrap_or(0)))
-        });
+        let age = part.and_then(|part| self.age_of(part, now));
         let lane = self.stripes.lane_mut(stripe);
         if let Some(provider) = lane.provider.as_mut().filter(|provider| provider.peer == from) {
             provider.n_overdue = 0;
@@ -185,6 +143,13 @@ impl Peer {
         if is_taking_over {
             self.promote(stripe, now);
         }
+    }
+
+    /// Time since the end of the part was captured; `None` without a clock.
+    pub(super) fn age_of(&self, part: &PartFacts, now: Instant) -> Option<Duration> {
+        let captured_end = part.captured_at.0.saturating_add(part.end_us.saturating_sub(part.start_us));
+        let age = difference(self.wall_us(now)?, captured_end);
+        Some(Duration::from_micros(u64::try_from(age).unwrap_or(0)))
     }
 
     pub(super) fn block_id(&self, track: TrackId, number: u32) -> Option<BlockId> {

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use cardume_media::PartId;
-use cardume_wire::link::{Control, HINT_LIMIT};
+use cardume_wire::link::{BLOCK_LEN_LIMIT, Control, HINT_LIMIT, UNKNOWN_AGE};
 use cardume_wire::{BlockId, BlockNumber, PeerId, STRIPE_COUNT, Stripe, TrackSet};
 
 use rand_chacha::rand_core::Rng;
@@ -19,6 +19,9 @@ use crate::{BitsPerSec, Instant, PartFacts, Role};
 const RESERVE: u64 = 5;
 /// Bitrate assumed while neither catalog nor media say one: 720p.
 const RATE_GUESS: u64 = 3_000_000;
+/// An uplink that bears fewer feeds nobody: a block takes so long through it that all below would be late. It still
+/// answers pulls. Simulator, `first-light`: most stalls were below uplinks of 0.7 Mbit/s for a stream of 1 Mbit/s.
+const SLOTS_MIN: usize = 3;
 /// Slots of a server without a budget.
 const SLOTS_UNLIMITED: usize = u16::MAX as usize;
 /// Between two looks at the uplink.
@@ -43,6 +46,10 @@ const SUGGESTED: usize = 2;
 const INVITE_INTERVAL: Duration = Duration::from_secs(2);
 /// Media that goes later than it should by this much says that there are too many children.
 const LATENESS_LIMIT: Duration = Duration::from_millis(300);
+/// A joiner is fed by the server for so long: three connections' time.
+const START_GRACE: Duration = Duration::from_secs(3);
+/// Who came longer ago is no joiner any more.
+const START_WITHIN: Duration = Duration::from_secs(2);
 /// Start-up media that waits for longer than this on a limited uplink lets no other child in.
 const STARTUP_WAIT_LIMIT: Duration = Duration::from_secs(1);
 
@@ -77,6 +84,10 @@ impl Peer {
         let is_child = self.uploads.child(from, stripe).is_some_and(|child| child.leaves_at.is_none());
         let has_room = is_child
             || (!self.is_starting_others(now) && (self.has_slot_for(ask) || self.make_way(from, ask, now)));
+        if !has_room && self.may_start(from, ask, now) {
+            self.start(from, ask, now);
+            return;
+        }
         if !has_room {
             self.refuse_asker(from, ask, now);
             if ask.is_starving {
@@ -92,6 +103,28 @@ impl Peer {
         );
         self.send_control(from, Control::Accept { stripe, path }, now);
         self.catch_up(from, stripe, now);
+    }
+
+    /// Whether the server may feed a joiner for the moment that it takes to find others: all stripes of it, or none.
+    fn may_start(&self, from: PeerId, ask: Ask, now: Instant) -> bool {
+        let n_held = self.uploads.stripes_of(from).len();
+        let n_left = self.slots_with(2 * RESERVE).saturating_sub(self.uploads.n_all());
+        let n_needed = usize::from(STRIPE_COUNT).saturating_sub(n_held);
+        self.config.role == Role::Server
+            && ask.is_starving
+            && self.neighbours.get(from).is_some_and(|link| now.since(link.opened_at) < START_WITHIN)
+            && n_left >= if n_held == 0 { n_needed } else { 1 }
+            && (n_held > 0 || !self.is_starting_others(now))
+    }
+
+    /// Feeds a joiner at once, and tells it to look elsewhere meanwhile.
+    fn start(&mut self, from: PeerId, ask: Ask, now: Instant) {
+        let stripe = ask.stripe;
+        let leaves_at = Some(now + START_GRACE);
+        self.uploads.add(from, stripe, Child { since: now, tracks: ask.tracks, slots: ask.slots, leaves_at });
+        self.send_control(from, Control::Accept { stripe, path: Vec::new() }, now);
+        self.catch_up(from, stripe, now);
+        self.refuse_asker(from, ask, now);
     }
 
     /// Whether joiners already wait for more than what pushes leave can bring them soon: another one would make all of
@@ -122,15 +155,13 @@ impl Peer {
 
     /// The same with another part of the uplink kept back. Measured rates waver: who is in stays up to half the reserve.
     fn slots_with(&self, reserve: u64) -> usize {
-        match (self.pacer.rate(), self.config.role) {
-            (Some(rate), _) => {
+        match self.pacer.rate() {
+            Some(rate) => {
                 let usable = rate.0 - rate.0 / reserve;
-                usize::try_from(usable / self.stripe_rate().0.max(1))
-                    .unwrap_or(usize::MAX)
-                    .min(SLOTS_UNLIMITED)
+                let n_slots = usize::try_from(usable / self.stripe_rate().0.max(1)).unwrap_or(usize::MAX);
+                if n_slots < SLOTS_MIN { 0 } else { n_slots.min(SLOTS_UNLIMITED) }
             }
-            (None, Role::Server) => SLOTS_UNLIMITED,
-            (None, Role::Viewer) => self.uploads.learnt(),
+            None => SLOTS_UNLIMITED,
         }
     }
 
@@ -160,17 +191,9 @@ impl Peer {
         }
         self.due.uploads_at = now + TEND_INTERVAL;
         self.uploads.expire(now);
-        let is_learning = self.config.uplink_limit.is_none() && self.config.role == Role::Viewer;
+        self.watch_uplink(now);
         let congested = self.congested_child();
         self.n_congested = if congested.is_some() { self.n_congested + 1 } else { 0 };
-        if is_learning {
-            match congested {
-                None => self.uploads.learn_room(now),
-                Some(_) if self.n_congested == 2 => self.uploads.learn_congestion(now),
-                Some(_) => {}
-            }
-            self.uploads.learn_pause(now);
-        }
         if self.n_congested >= 2
             && let Some((peer, stripe)) = congested
         {
@@ -179,6 +202,17 @@ impl Peer {
         }
         self.release_excess(now);
         self.invite(now);
+    }
+
+    fn watch_uplink(&mut self, now: Instant) {
+        if self.config.role == Role::Server {
+            return;
+        }
+        let backlog: usize = self.neighbours.iter().map(|(_, link)| link.backlog).sum();
+        let is_held_back = self.pacer.is_held_back() || self.n_free() == 0;
+        if self.uplink.sample(self.counts.egress_len, backlog as u64, is_held_back, now) {
+            self.pacer.set_estimate(self.uplink.rate(), self.burst_len(), now);
+        }
     }
 
     /// Tells neighbours of our place when it changed.
@@ -210,9 +244,17 @@ impl Peer {
     }
 
     fn status(&self) -> Control {
+        let ages = self.stripes.ages();
         let [slots, free, yields] =
             [self.n_slots(), self.n_free(), self.n_yielding()].map(|n| u16::try_from(n).unwrap_or(u16::MAX));
-        Control::Status { slots, free, ages: self.stripes.ages(), yields }
+        Control::Status { slots, free, ages, yields, wait: self.wait_ms() }
+    }
+
+    /// Milliseconds until one child more would have two blocks, after all others: a key frame's share of a stripe.
+    fn wait_ms(&self) -> u16 {
+        let Some(rate) = self.pacer.rate().filter(|rate| rate.0 > 0) else { return 0 };
+        let bits = 2 * 8 * BLOCK_LEN_LIMIT as u64 * (self.uploads.n_used() as u64 + 1);
+        u16::try_from(bits.saturating_mul(1000) / rate.0).unwrap_or(UNKNOWN_AGE - 1)
     }
 
     /// The path to tell a child; `None` when we have the stripe from nobody.
@@ -247,19 +289,12 @@ impl Peer {
             Some(age) if !ask.is_starving => age.saturating_sub(AGE_STEP),
             _ => u16::MAX,
         };
-        let hints = self.search(peer, ask.stripe, ask.slots > 0, age_limit, now);
+        let hints =
+            self.search(Search { asker: peer, stripe: ask.stripe, feeds: ask.slots > 0, age_limit }, now);
         self.send_control(peer, Control::Refuse { stripe: ask.stripe, hints }, now);
     }
 
-    fn search(
-        &mut self,
-        asker: PeerId,
-        stripe: Stripe,
-        feeds: bool,
-        age_limit: u16,
-        now: Instant,
-    ) -> Vec<PeerId> {
-        let search = Search { asker, stripe, feeds, age_limit };
+    fn search(&mut self, search: Search, now: Instant) -> Vec<PeerId> {
         let (directory, rng) = (&mut self.directory, &mut self.rng);
         directory.suggest(search, SUGGESTED, now, |n| rng.next_u64() % n)
     }
@@ -342,7 +377,7 @@ impl Peer {
         self.uploads.release(peer, stripe, now);
         let mut hints = self.hints(peer, stripe, first);
         if self.config.role == Role::Server {
-            hints = self.search(peer, stripe, slots > 0, u16::MAX, now);
+            hints = self.search(Search { asker: peer, stripe, feeds: slots > 0, age_limit: u16::MAX }, now);
             hints.splice(0..0, first.iter().copied());
         }
         self.send_control(peer, Control::Refuse { stripe, hints }, now);
@@ -461,8 +496,8 @@ impl Peer {
 
 fn is_news(told: &Control, status: &Control) -> bool {
     let (
-        Control::Status { slots, free, ages, yields },
-        Control::Status { slots: slots2, free: free2, ages: ages2, yields: yields2 },
+        Control::Status { slots, free, ages, yields, wait },
+        Control::Status { slots: slots2, free: free2, ages: ages2, yields: yields2, wait: wait2 },
     ) = (told, status)
     else {
         return true;
@@ -471,5 +506,6 @@ fn is_news(told: &Control, status: &Control) -> bool {
     slots != slots2
         || (*free == 0) != (*free2 == 0)
         || (*yields == 0) != (*yields2 == 0)
+        || has_moved((wait, wait2))
         || ages.iter().zip(ages2).any(has_moved)
 }

@@ -73,8 +73,9 @@ impl Peer {
     /// Somebody who says that it holds the block, for at least a moment: who just got it may be about to push it.
     fn holder_of(&mut self, block: BlockId, now: Instant) -> Option<PeerId> {
         let index = self.window.index(block.track)?;
+        let age = self.window.tracks()[index].parts().next_back().and_then(|part| self.age_of(part, now));
         let holders = self.neighbours.iter().filter(|(peer, link)| {
-            !peer.is_server() && link.is_greeted && link.has[index].contains(block.number.0)
+            !peer.is_server() && link.is_greeted && link.may_hold(index, block.number, age)
         });
         let holders: Vec<PeerId> =
             holders.map(|(peer, _)| peer).filter(|peer| !self.is_silent(*peer, now)).collect();

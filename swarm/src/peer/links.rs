@@ -38,6 +38,7 @@ impl Peer {
         }
         self.due.tick_at = self.due.tick_at.min(now + super::TICK);
         self.send_hello(peer, now);
+        self.send_status(peer, now);
     }
 
     pub(super) fn on_link_closed(&mut self, peer: PeerId, now: Instant) {
@@ -77,19 +78,15 @@ impl Peer {
         let own = self.window.epoch();
         let Some(neighbour) = self.neighbours.get_mut(from) else { return };
         let is_first = !neighbour.is_greeted;
-        let is_news = neighbour.epoch != epoch;
         neighbour.is_greeted = true;
         neighbour.epoch = epoch;
         if own > epoch && !from.is_server() {
             self.queue_catalog(from, now);
         } else if epoch > own && !is_first && self.config.role == Role::Viewer {
             self.send_hello(from, now);
-        } else if own.is_some() && own == epoch && (is_first || is_news) {
-            self.tell_all(from, now);
         }
         if is_first {
             self.send_ping(from, now);
-            self.send_status(from, now);
             self.choose_providers_soon(now);
         }
     }

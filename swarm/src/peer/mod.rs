@@ -13,7 +13,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
 use cardume_wire::link::Control;
-use cardume_wire::{BlockId, BlockNumber, PeerId, TrackId, WallTime};
+use cardume_wire::{BlockNumber, PeerId, TrackId, WallTime};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -23,6 +23,7 @@ use crate::pacer::Pacer;
 use crate::playhead::Playhead;
 use crate::stripes::Stripes;
 use crate::time::micros;
+use crate::uplink::UplinkEstimate;
 use crate::uploads::Uploads;
 use crate::window::Window;
 use crate::{CatalogFacts, Config, Input, Instant, NeighbourStats, Outgoing, Output, Phase, Role, Stats};
@@ -41,7 +42,6 @@ const BURST_LEN: usize = 2 * (cardume_wire::link::BLOCK_LEN_LIMIT + cardume_wire
 struct Due {
     tick_at: Instant,
     last_tick: Instant,
-    have_at: Instant,
     status_at: Instant,
     uploads_at: Instant,
     evict_at: Instant,
@@ -77,10 +77,10 @@ pub struct Peer {
     uploads: Uploads,
     /// The server's view of viewers with room.
     directory: Directory,
+    /// Of a viewer; the server's egress is limited by its budget alone.
+    uplink: UplinkEstimate,
     pacer: Pacer,
     playhead: Playhead,
-    /// Blocks verified since the last Have.
-    fresh: Vec<BlockId>,
     /// Descriptors asked for: of whom, and when to ask again.
     asked_descriptors: BTreeMap<(TrackId, BlockNumber), (PeerId, Instant)>,
     /// Blocks that wait in the session for their descriptor, and since when.
@@ -102,14 +102,13 @@ pub struct Peer {
 impl Peer {
     /// A peer without links. Equal seeds and inputs give equal outputs.
     pub fn new(config: Config, seed: u64, now: Instant) -> Self {
-        let due = Due {
-            tick_at: now + TICK_ALONE,
-            last_tick: now,
-            have_at: now,
-            status_at: now,
-            uploads_at: now,
-            evict_at: now,
-        };
+        let due =
+            Due { tick_at: now + TICK_ALONE, last_tick: now, status_at: now, uploads_at: now, evict_at: now };
+        let mut pacer = Pacer::new(config.uplink_limit, BURST_LEN, now);
+        let uplink = UplinkEstimate::new(config.uplink_guess, now);
+        if config.role == Role::Viewer {
+            pacer.set_estimate(uplink.rate(), BURST_LEN, now);
+        }
         Self {
             rng: ChaCha8Rng::seed_from_u64(seed),
             born_at: now,
@@ -117,11 +116,11 @@ impl Peer {
             neighbours: Neighbours::new(now),
             window: Window::default(),
             stripes: Stripes::default(),
-            uploads: Uploads::new(now),
+            uploads: Uploads::default(),
+            uplink,
             directory: Directory::default(),
-            pacer: Pacer::new(config.uplink_limit, BURST_LEN, now),
+            pacer,
             playhead: Playhead::new(config.target_latency, now),
-            fresh: Vec::new(),
             asked_descriptors: BTreeMap::new(),
             unverifiable: BTreeMap::new(),
             redirected_at: None,
@@ -261,8 +260,8 @@ impl Peer {
             Control::Ping { sent_at } => self.send_control(from, Control::Pong { sent_at }, now),
             Control::Pong { sent_at } => self.on_pong(from, sent_at, now),
             Control::Goodbye => self.on_goodbye(from, now),
-            Control::Status { slots, free, ages, yields } => {
-                self.on_status(from, crate::neighbours::Status { slots, free, ages, yields }, now);
+            Control::Status { slots, free, ages, yields, wait } => {
+                self.on_status(from, crate::neighbours::Status { slots, free, ages, yields, wait }, now);
             }
         }
     }
@@ -274,7 +273,6 @@ impl Peer {
             neighbour.reset(n_tracks);
         }
         self.timeline = None;
-        self.fresh.clear();
         self.asked_descriptors.clear();
         self.unverifiable.clear();
         self.pacer.retain(|_| false);
@@ -298,7 +296,6 @@ impl Peer {
             self.repair(now);
             self.play(now);
         }
-        self.tell_haves(now);
         self.tell_status(now);
         self.tend_children(now);
         self.evict(now);

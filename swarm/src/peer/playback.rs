@@ -15,8 +15,8 @@ const KEEP: Duration = Duration::from_secs(6);
 /// A part this late is not waited for at all: we were away, or cut off.
 const LOST_AFTER: Duration = Duration::from_secs(3);
 /// A group of pictures that begins this much after what should be on screen will do, microseconds: a whole group less
-/// to fetch, and the rate mends the difference.
-const JOIN_SLACK: u64 = 400_000;
+/// to fetch, and what should be on screen gets there while we fetch.
+const JOIN_SLACK: u64 = 800_000;
 /// Tracks begin with the leading one, or this much later with what there is.
 const FOLLOW_LIMIT: Duration = Duration::from_millis(600);
 /// Between two clean-ups.

@@ -7,7 +7,8 @@ use cardume_wire::{PeerId, Stripe, TrackSet};
 
 use super::Peer;
 use crate::neighbours::Status;
-use crate::stripes::Successor;
+use crate::stripes::{Provider, Successor};
+use crate::uploads::RELEASE_GRACE;
 use crate::{Instant, Output, Role};
 
 /// Who refused is not asked again for this long, and up to as long again; a word of room ends it.
@@ -19,11 +20,14 @@ const IMPROVE_INTERVAL: Duration = Duration::from_secs(3);
 /// Path latency that must be gained for a change.
 const IMPROVE_GAIN: Duration = Duration::from_millis(100);
 /// A neighbour that pushes another stripe to us already counts as this much later: paths should differ.
-const SAME_PROVIDER: Duration = Duration::from_millis(30);
+const SAME_PROVIDER: Duration = Duration::from_millis(200);
 /// A neighbour without free slots counts as this much later: it will refuse, but name others.
 const FULL: Duration = Duration::from_secs(4);
 /// A neighbour counts as this much later outside its home stripe: it should spend its uplink at home.
 const ABROAD: Duration = Duration::from_millis(500);
+/// Who is not at home in the stripe is asked only when it has been lacking for so long: neighbours' links open at
+/// different times, and the first one should not get all stripes.
+const ABROAD_AFTER: Duration = Duration::from_millis(300);
 /// Age assumed of a neighbour that did not say.
 const UNKNOWN_AGE: Duration = Duration::from_secs(1);
 /// Randomness between equals, in microseconds: not everybody should ask the same.
@@ -63,7 +67,7 @@ impl Peer {
             lane.successor = None;
         }
         if let Some(provider) = lane.provider.as_mut().filter(|provider| provider.peer == from) {
-            provider.is_leaving = true;
+            provider.leaving_since.get_or_insert(now);
         }
         self.follow_hints(stripe, hints, now);
         self.choose_providers_soon(now);
@@ -113,6 +117,16 @@ impl Peer {
         lane.is_in_need() || lane.provider.as_ref().is_some_and(|provider| self.is_silent(provider.peer, now))
     }
 
+    /// Whether the one who told us to look elsewhere goes on pushing meanwhile.
+    fn is_still_fed(&self, stripe: Stripe, now: Instant) -> bool {
+        let provider = self.stripes.lane(stripe).provider.as_ref();
+        let is_pushing = |provider: &Provider| {
+            provider.leaving_since.is_some_and(|since| now.since(since) < RELEASE_GRACE * 3 / 4)
+                && !self.is_silent(provider.peer, now)
+        };
+        provider.is_some_and(is_pushing)
+    }
+
     fn on_path_update(&mut self, stripe: Stripe, path: Vec<PeerId>, now: Instant) {
         let lane = self.stripes.lane_mut(stripe);
         let Some(provider) = &mut lane.provider else { return };
@@ -154,7 +168,8 @@ impl Peer {
         }
         let is_home = stripe == self.config.id.home_stripe();
         let slots = if is_home { u16::try_from(self.n_slots()).unwrap_or(u16::MAX) } else { 0 };
-        let ask = Control::Subscribe { stripe, tracks: TrackSet::ALL, slots, is_starving: is_needed };
+        let is_starving = is_needed && !self.is_still_fed(stripe, now);
+        let ask = Control::Subscribe { stripe, tracks: TrackSet::ALL, slots, is_starving };
         self.stripes.lane_mut(stripe).successor = Some(Successor { peer, asked_at: now, accepted: None });
         self.send_control(peer, ask, now);
     }
@@ -199,8 +214,13 @@ impl Peer {
 
     fn best_neighbour(&mut self, stripe: Stripe, now: Instant) -> Option<(Duration, PeerId)> {
         let peers: Vec<PeerId> = self.neighbours.iter().map(|(peer, _)| peer).collect();
-        let able: Vec<PeerId> =
-            peers.into_iter().filter(|peer| !peer.is_server() && self.may_ask(*peer, stripe, now)).collect();
+        let may_go_abroad = self.stripes.lane(stripe).starves_since_before(now, ABROAD_AFTER);
+        let is_able = |peer: &PeerId| {
+            !peer.is_server()
+                && (may_go_abroad || peer.home_stripe() == stripe)
+                && self.may_ask(*peer, stripe, now)
+        };
+        let able: Vec<PeerId> = peers.into_iter().filter(is_able).collect();
         let scored = able.into_iter().map(|peer| {
             let jitter = Duration::from_micros(self.random_below(JITTER_US));
             (self.score(peer, stripe) + jitter, peer)
@@ -211,7 +231,9 @@ impl Peer {
     /// The path latency to expect of a neighbour, with what speaks against it as time.
     fn score(&self, peer: PeerId, stripe: Stripe) -> Duration {
         let Some(neighbour) = self.neighbours.get(peer) else { return FULL };
-        let age = neighbour.age(stripe).unwrap_or(UNKNOWN_AGE) + neighbour.rtt_or_guess() / 2;
+        let wait =
+            neighbour.status.map_or(Duration::ZERO, |status| Duration::from_millis(status.wait.into()));
+        let age = neighbour.age(stripe).unwrap_or(UNKNOWN_AGE) + wait + neighbour.rtt_or_guess() / 2;
         let n_provides = u32::try_from(self.stripes.provided_by(peer).len()).unwrap_or(0);
         let is_abroad = stripe != peer.home_stripe();
         let would_yield = !is_abroad && stripe == self.config.id.home_stripe() && self.n_slots() > 0;

@@ -18,7 +18,7 @@ const JOIN_MARGIN: Duration = Duration::from_millis(1200);
 const JOIN_ORPHAN_MARGIN: Duration = Duration::from_millis(500);
 /// A block that is known for less than this may still come by itself, however urgent: the spread between paths. Without
 /// it, whoever is behind would pull everything and keep the swarm late.
-const SPREAD: Duration = Duration::from_millis(350);
+const SPREAD: Duration = Duration::from_millis(250);
 /// A provider that catches us up is not late for so long.
 const CATCH_UP: Duration = Duration::from_secs(3);
 /// While nobody pushes its stripe, a block is pulled when it is known for this long.
@@ -78,11 +78,28 @@ impl Peer {
         }
     }
 
+    /// The neighbour has these by now: they are not sent, not even when they come later.
     pub(super) fn on_cancel(&mut self, from: PeerId, blocks: &[BlockId]) {
         self.pacer.retain(|job| {
             let is_named = matches!(job.cargo, Cargo::Block(block) if blocks.contains(&block));
-            job.to != from || job.class != Class::Repair || !is_named
+            job.to != from || !is_named
         });
+        for block in blocks.iter().filter(|block| self.window.epoch() == Some(block.epoch)) {
+            let index = self.window.index(block.track);
+            if let (Some(index), Some(link)) = (index, self.neighbours.get_mut(from)) {
+                link.has[index].insert(block.number.0);
+            }
+        }
+    }
+
+    /// A block came that others were asked for, or would push: they need not send it.
+    pub(super) fn cancel_elsewhere(&mut self, from: PeerId, block: BlockId, before: Block, now: Instant) {
+        let Block::Asked { of, .. } = before else { return };
+        let pusher = self.stripes.lane(block.number.stripe()).provider.as_ref().map(|provider| provider.peer);
+        let others = [Some(of), pusher.filter(|pusher| *pusher != of)];
+        for other in others.into_iter().flatten().filter(|other| *other != from) {
+            self.send_control(other, Control::Cancel { blocks: vec![block] }, now);
+        }
     }
 
     pub(super) fn on_missing(&mut self, from: PeerId, blocks: &[BlockId], now: Instant) {
@@ -92,7 +109,7 @@ impl Peer {
                 continue;
             }
             if let Some(link) = self.neighbours.get_mut(from) {
-                link.has[index].remove(block.number.0);
+                link.declined(index, block.number, now);
             }
             let track = &mut self.window.tracks_mut()[index];
             if let Block::Asked { of, since, n_tries, .. } = track.block(block.number)
@@ -219,9 +236,13 @@ impl Peer {
         let is_last_resort = want.plays_in < resort;
         let server = self.neighbours.get(PeerId::SERVER).filter(|link| link.is_greeted);
         let is_server_free = server.is_some_and(|link| link.n_asked < SERVER_ASK_LIMIT);
-        let has = |link: &crate::neighbours::Neighbour| link.has[index].contains(want.block.number.0);
+        let age = self.window.part_of(want.block).and_then(|part| self.age_of(part, now));
         let able = self.neighbours.iter().filter(|(peer, link)| {
-            !peer.is_server() && link.is_greeted && link.n_asked < ASK_LIMIT && has(link)
+            !peer.is_server()
+                && link.is_greeted
+                && link.n_asked < ASK_LIMIT
+                && link.busy_until <= now
+                && link.may_hold(index, want.block.number, age)
         });
         let able: Vec<(u32, PeerId)> = able.map(|(peer, link)| (link.n_asked, peer)).collect();
         let able: Vec<(u32, PeerId)> =

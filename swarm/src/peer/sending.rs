@@ -92,7 +92,7 @@ impl Peer {
     fn due(&self, class: Class, part: Option<&PartFacts>, now: Instant) -> Instant {
         match class {
             Class::Repair => now + REPAIR_DUE,
-            Class::Push => now + PUSH_DUE,
+            Class::Forward | Class::Push => now + PUSH_DUE,
             Class::Startup => {
                 let plays_at =
                     part.zip(self.goal_us(now)).map(|(part, goal)| part.start_us.saturating_sub(goal));

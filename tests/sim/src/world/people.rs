@@ -18,7 +18,7 @@ impl World {
         let wall_error =
             i64::try_from(self.below(2 * error + 1)).unwrap_or(0) - i64::try_from(error).unwrap_or(0);
         let mut config = Config::viewer(id);
-        config.uplink_limit = self.scenario.is_uplink_known.then_some(BitsPerSec(up));
+        config.uplink_guess = self.scenario.is_uplink_known.then_some(BitsPerSec(up));
         let seed = self.rng.next_u64();
         let born = cardume_swarm::Instant::from_micros(self.now + clock_ahead);
         let peer = Peer::new(config, seed, born);

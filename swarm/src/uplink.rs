@@ -1,0 +1,116 @@
+//! How much the uplink bears when nobody says: found out by watching how fast the sockets empty.
+
+use core::time::Duration;
+
+use crate::time::micros;
+use crate::{BitsPerSec, Instant};
+
+/// What an uplink is thought to bear before anything is known: median throughput of measured WebRTC viewers (the
+/// overlay's data).
+const FIRST_GUESS: BitsPerSec = BitsPerSec(2_500_000);
+/// Between two samples: some ten blocks at the median uplink.
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(250);
+/// More than this waiting at both ends of a sample says that the uplink was never idle: blocks that were let through
+/// together do not count.
+const BUSY_LEN: u64 = 48 * 1024;
+/// Weight of a sample of a busy uplink, in eighths.
+const SAMPLE_WEIGHT: u64 = 3;
+/// Growth for each sample in which more could have been sent than was allowed, and nothing waited: doubles in 1 s.
+const GROWTH_PERCENT: u64 = 20;
+/// The same once the uplink was found full: another look every few seconds.
+const PROBE_PERCENT: u64 = 1;
+/// Share of the estimate that is used.
+const PACE_PERCENT: u64 = 90;
+/// An estimate stays within these. Wild guesses: less than the lowest bitrate, more than any tab should send.
+const ESTIMATE_MIN: BitsPerSec = BitsPerSec(64_000);
+const ESTIMATE_MAX: BitsPerSec = BitsPerSec(200_000_000);
+
+/// The estimate, and the sample under way.
+#[derive(Clone, Debug)]
+pub(crate) struct UplinkEstimate {
+    rate: BitsPerSec,
+    /// Whether it was ever found full.
+    was_full: bool,
+    sample_at: Instant,
+    sent_len: u64,
+    backlog: u64,
+}
+
+impl UplinkEstimate {
+    /// With what is known from elsewhere, if anything.
+    pub(crate) fn new(guess: Option<BitsPerSec>, now: Instant) -> Self {
+        let rate = guess.unwrap_or(FIRST_GUESS).clamp(ESTIMATE_MIN, ESTIMATE_MAX);
+        Self { rate, was_full: guess.is_some(), sample_at: now, sent_len: 0, backlog: 0 }
+    }
+
+    /// What may be sent: less than the uplink is thought to bear, so that what waits does so in our order.
+    pub(crate) fn rate(&self) -> BitsPerSec {
+        BitsPerSec(self.rate.0 / 100 * PACE_PERCENT)
+    }
+
+    /// Takes a look: bytes handed to the sockets so far, bytes that wait in them, and whether more would have been
+    /// sent if the estimate allowed. Returns whether the estimate changed.
+    pub(crate) fn sample(&mut self, sent_len: u64, backlog: u64, is_held_back: bool, now: Instant) -> bool {
+        let passed = now.since(self.sample_at);
+        if passed < SAMPLE_INTERVAL {
+            return false;
+        }
+        let drained = (sent_len + self.backlog).saturating_sub(self.sent_len + backlog);
+        let measured = BitsPerSec(drained.saturating_mul(8_000_000) / micros(passed).max(1));
+        let before = self.rate;
+        if self.backlog > BUSY_LEN && backlog > BUSY_LEN {
+            let mixed = (before.0 * (8 - SAMPLE_WEIGHT) + measured.0 * SAMPLE_WEIGHT) / 8;
+            self.rate = BitsPerSec(mixed);
+            self.was_full = true;
+        } else if is_held_back && backlog <= BUSY_LEN {
+            let percent = if self.was_full { PROBE_PERCENT } else { GROWTH_PERCENT };
+            self.rate = BitsPerSec(before.0 + before.0 * percent / 100);
+        }
+        self.rate = self.rate.clamp(ESTIMATE_MIN, ESTIMATE_MAX);
+        (self.sample_at, self.sent_len, self.backlog) = (now, sent_len, backlog);
+        self.rate != before
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sends as much as the estimate allows over an uplink of this rate; the estimate after so many seconds.
+    fn settle(uplink: u64, guess: Option<u64>, seconds: u64) -> u64 {
+        let mut now = Instant::default();
+        let mut estimate = UplinkEstimate::new(guess.map(BitsPerSec), now);
+        let (mut sent, mut drained) = (0u64, 0u64);
+        for _ in 0..seconds * 20 {
+            now += Duration::from_millis(50);
+            sent += estimate.rate().0 / 8 / 20;
+            drained = (drained + uplink / 8 / 20).min(sent);
+            estimate.sample(sent, sent - drained, true, now);
+        }
+        estimate.rate().0
+    }
+
+    #[test]
+    fn finds_an_uplink_that_is_faster_or_slower_than_guessed() {
+        for uplink in [300_000, 1_000_000, 5_000_000, 20_000_000] {
+            let found = settle(uplink, None, 20);
+            assert!(found.abs_diff(uplink) < uplink / 5, "{found} of {uplink}");
+        }
+    }
+
+    #[test]
+    fn a_known_uplink_is_believed_and_still_watched() {
+        assert!(settle(2_000_000, Some(2_000_000), 20).abs_diff(2_000_000) < 400_000);
+        assert!(settle(1_000_000, Some(4_000_000), 20).abs_diff(1_000_000) < 200_000);
+    }
+
+    #[test]
+    fn an_idle_uplink_is_not_thought_to_bear_more() {
+        let mut estimate = UplinkEstimate::new(None, Instant::default());
+        let before = estimate.rate();
+        for at in 1..100 {
+            estimate.sample(at * 1000, 0, false, Instant::from_micros(at * 300_000));
+        }
+        assert_eq!(estimate.rate(), before);
+    }
+}
