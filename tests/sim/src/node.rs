@@ -1,10 +1,11 @@
 //! One simulated participant: its peer, what it holds, its element, its access link.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cardume_swarm::{Instant, Peer};
 use cardume_wire::{PeerId, WallTime};
 
+use crate::Manners;
 use crate::broadcast::WALL_AT_START;
 use crate::network::{Downlink, Uplink};
 use crate::player::Player;
@@ -29,6 +30,11 @@ pub(crate) struct Node {
     pub(crate) is_alive: bool,
     pub(crate) joined_at: u64,
     pub(crate) left_at: Option<u64>,
+    pub(crate) manners: Manners,
+    /// Viewers that told the tracker of wrong media from it.
+    pub(crate) blamed_by: BTreeSet<PeerId>,
+    /// Nothing is handled before.
+    pub(crate) frozen_until: u64,
     /// The node's clock runs ahead of the world's by this much.
     pub(crate) clock_ahead: u64,
     /// What its estimate of the tracker's clock is wrong by.
@@ -63,6 +69,9 @@ impl Node {
             is_alive: true,
             joined_at: now,
             left_at: None,
+            manners: Manners::Honest,
+            blamed_by: BTreeSet::new(),
+            frozen_until: 0,
             clock_ahead: 0,
             wall_error: 0,
             timer_at: None,

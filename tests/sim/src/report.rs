@@ -105,14 +105,14 @@ impl Report {
         let mut startups: Vec<u64> = viewers.iter().filter_map(|viewer| viewer.startup_ms).collect();
         startups.sort_unstable();
         world.recoveries.sort_unstable();
-        let rate = (world.scenario.video_rate + world.scenario.audio_rate) as f64;
+        let rate = world.scenario.stream.rate as f64;
         let started: Vec<&ViewerReport> =
             viewers.iter().filter(|viewer| viewer.startup_ms.is_some()).collect();
         let n_good = started.iter().filter(|viewer| viewer.continuity >= 0.99).count();
         let media = totals.from_peers + totals.from_server;
-        let on_air = world.scenario.length.saturating_sub(world.scenario.join_at);
+        let on_air = world.scenario.length.saturating_sub(world.scenario.audience.join_at);
         Self {
-            scenario: world.scenario.name.to_owned(),
+            scenario: world.scenario.name.clone(),
             seed: world.seed(),
             continuity: ratio(started.iter().map(|viewer| viewer.continuity).sum(), started.len() as f64),
             viewers_at_99: ratio(n_good as f64, started.len() as f64),

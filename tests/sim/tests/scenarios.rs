@@ -2,12 +2,13 @@
 //! A failure names its seed; `cargo run -p cardume-sim -- NAME --seed N` replays it.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
-use cardume_sim::{Report, World, named};
+use cardume_sim::{Report, Scenario, World};
 
 const SEEDS: [u64; 3] = [1, 2, 3];
 
 fn run(name: &str, seed: u64, n_viewers: Option<usize>) -> Report {
-    let scenario = named(name, n_viewers).unwrap();
+    let scenario = Scenario::load(name).unwrap();
+    let scenario = n_viewers.map_or(scenario.clone(), |n| scenario.with_viewers(n));
     let report = World::new(scenario, seed).run(|_| {});
     assert_eq!(report.violations, [""; 0], "{name} seed {seed}");
     report

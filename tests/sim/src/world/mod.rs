@@ -1,5 +1,8 @@
 //! The event loop: virtual time, messages, timers, joins and departures.
 
+mod alive;
+mod census;
+mod freezing;
 mod geography;
 mod people;
 mod traffic;
@@ -11,6 +14,8 @@ use cardume_swarm::{BitsPerSec, CatalogFacts, Config, Input, Output, PartFacts, 
 use cardume_wire::{BlockId, BlockNumber, PeerId};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+
+use alive::Alive;
 
 use crate::broadcast::{Broadcast, micros};
 use crate::network::Packet;
@@ -58,6 +63,7 @@ pub struct World {
     n_events: u64,
     n_links: u64,
     pub(crate) nodes: Vec<Node>,
+    alive: Alive,
     broadcast: Option<Broadcast>,
     epoch: u32,
     catalog: Option<CatalogFacts>,
@@ -71,6 +77,7 @@ pub struct World {
     pub(crate) recoveries: Vec<u64>,
     pub(crate) violations: Vec<String>,
     traced: Option<PeerId>,
+    census_interval: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -87,6 +94,9 @@ enum Event {
     ConnectFailed(PeerId, PeerId),
     LinkClosed { at: PeerId, peer: PeerId, link: u64 },
     Suggest(PeerId, Vec<PeerId>),
+    Depart { viewer: PeerId, is_silent: bool },
+    Lose { viewer: PeerId, is_silent: bool },
+    Freeze(PeerId),
     Churn,
     Incident(Incident),
     Broadcast,
@@ -111,6 +121,7 @@ impl World {
             n_events: 0,
             n_links: 0,
             nodes: Vec::new(),
+            alive: Alive::default(),
             broadcast: None,
             epoch: 0,
             catalog: None,
@@ -123,6 +134,7 @@ impl World {
             recoveries: Vec::new(),
             violations: Vec::new(),
             traced: None,
+            census_interval: None,
             scenario,
         };
         world.prepare();
@@ -146,9 +158,13 @@ impl World {
             self.n_events += 1;
             if self.now / 1_000_000 > second {
                 second = self.now / 1_000_000;
+                self.census(second);
                 progress(Progress { seconds: second, n_events: self.n_events });
             }
-            self.perform(scheduled.event);
+            match self.thaws_at(&scheduled.event) {
+                Some(thaw) => self.schedule(thaw, scheduled.event),
+                None => self.perform(scheduled.event),
+            }
         }
         self.now = end;
         Report::of(&mut self, end)
@@ -168,19 +184,14 @@ impl World {
         let server = self.server_node();
         self.nodes.push(server);
         self.drive(PeerId::SERVER);
-        self.schedule(micros(self.scenario.broadcast_at), Event::Broadcast);
-        let interval = micros(self.scenario.join_interval);
-        for index in 0..self.scenario.n_viewers as u64 {
-            let jitter = self.below(interval / 2);
-            self.schedule(micros(self.scenario.join_at) + index * interval + jitter, Event::Join);
+        self.schedule(micros(self.scenario.stream.begins_at), Event::Broadcast);
+        let joined = self.schedule_joins();
+        if let Some(churn) = &self.scenario.audience.churn {
+            let interval = micros(churn.interval);
+            self.schedule(joined + interval, Event::Churn);
         }
-        let joined = micros(self.scenario.join_at) + self.scenario.n_viewers as u64 * interval;
-        let churn = micros(self.scenario.churn.interval);
-        if churn > 0 {
-            self.schedule(joined + churn, Event::Churn);
-        }
-        for (at, incident) in self.scenario.incidents.clone() {
-            self.schedule(micros(at), Event::Incident(incident));
+        for incident in self.scenario.incidents.clone() {
+            self.schedule(micros(incident.at), Event::Incident(incident));
         }
     }
 
@@ -198,17 +209,20 @@ impl World {
             Event::ConnectFailed(at, peer) => self.input(at, Input::ConnectFailed { peer }),
             Event::LinkClosed { at, peer, link } => self.link_closed(at, peer, link),
             Event::Suggest(id, peers) => self.input(id, Input::Suggested { peers }),
+            Event::Depart { viewer, is_silent } => self.depart(viewer, is_silent),
+            Event::Lose { viewer, is_silent } => self.lose(viewer, is_silent),
+            Event::Freeze(id) => self.freeze(id),
             Event::Churn => self.churn(),
-            Event::Incident(incident) => self.incident(incident),
+            Event::Incident(incident) => self.incident(&incident),
             Event::Broadcast => self.begin_broadcast(),
         }
     }
 
     fn server_node(&self) -> Node {
-        let rate = self.scenario.video_rate + self.scenario.audio_rate;
-        let budget = self.scenario.budget_percent.map(|percent| BitsPerSec(rate * percent / 100));
+        let budget = self.scenario.budget().map(BitsPerSec);
         let now = cardume_swarm::Instant::from_micros(self.now);
-        let peer = Peer::new(Config::server(budget), self.seed, now);
+        let config = Config { target_latency: self.scenario.stream.target_latency, ..Config::server(budget) };
+        let peer = Peer::new(config, self.seed, now);
         let mut node = Node::new(PeerId::SERVER, peer, SERVER_ACCESS, self.now);
         let wall = node.wall(self.now);
         node.peer.handle_input(Input::Clock { wall }, now);
@@ -220,7 +234,7 @@ impl World {
             return;
         }
         self.epoch += 1;
-        let broadcast = Broadcast::new(&self.scenario, self.epoch, self.now);
+        let broadcast = Broadcast::new(&self.scenario.stream, self.epoch, self.now);
         let catalog = broadcast.catalog();
         self.schedule(broadcast.next_at(), Event::Publish);
         self.broadcast = Some(broadcast);
@@ -250,7 +264,8 @@ impl World {
     fn timer(&mut self, id: PeerId) {
         let now = self.now;
         let Some(node) = self.live(id) else { return };
-        if node.timer_at != Some(now) {
+        // A later one than what is set is of before; an earlier one waited for a thaw.
+        if node.timer_at.is_none_or(|at| at > now) {
             return;
         }
         node.timer_at = None;
@@ -322,7 +337,7 @@ impl World {
             Output::Deliver { part } => self.deliver(id, part),
             Output::Connect { peer } => self.connect(id, peer),
             Output::Disconnect { peer, .. } => self.close_link(id, peer),
-            Output::Blame { peer } => self.violate(&format!("{id} blames {peer}, who did no wrong")),
+            Output::Blame { peer } => self.blamed(id, peer),
             Output::FindNeighbours { without } => {
                 if self.nodes[0].is_alive {
                     let peers = self.suggestions(id, &without);
@@ -368,11 +383,6 @@ impl World {
         self.nodes.get_mut(index_of(id)).filter(|node| node.is_alive)
     }
 
-    fn percentile(&mut self, points: [u64; 5]) -> u64 {
-        let at = self.below(10_000);
-        percentile(points, at)
-    }
-
     fn below(&mut self, limit: u64) -> u64 {
         self.rng.next_u64() % limit.max(1)
     }
@@ -381,16 +391,6 @@ impl World {
         self.n_scheduled += 1;
         self.events.push(Scheduled { at, order: self.n_scheduled, event });
     }
-}
-
-/// The value at a place of a distribution given by its 5th, 25th, 50th, 75th and 95th percentile; `at` of 10,000.
-fn percentile(points: [u64; 5], at: u64) -> u64 {
-    const PLACES: [u64; 5] = [500, 2_500, 5_000, 7_500, 9_500];
-    let at = at.clamp(PLACES[0], PLACES[4]);
-    let upper = PLACES.iter().position(|place| at <= *place).unwrap_or(4).max(1);
-    let (from, to) = (PLACES[upper - 1], PLACES[upper]);
-    let (low, high) = (points[upper - 1], points[upper]);
-    low + (high - low) * (at - from) / (to - from)
 }
 
 fn index_of(id: PeerId) -> usize {

@@ -1,10 +1,11 @@
 //! Messages and links.
 
-use cardume_swarm::{Input, Outgoing, PartFacts};
+use cardume_swarm::{Input, Offence, Outgoing, PartFacts};
 use cardume_wire::link::Message;
 use cardume_wire::{BlockId, PeerId};
 
 use super::{CONNECT_FAILED, Event, HEADER_LEN, TRACKER, World, index_of};
+use crate::Manners;
 use crate::network::Packet;
 use crate::store::Verdict;
 
@@ -89,6 +90,10 @@ impl World {
     }
 
     pub(super) fn block_arrived(&mut self, from: PeerId, to: PeerId, block: BlockId, len: usize) {
+        if self.nodes[index_of(from)].manners == Manners::Polluter {
+            self.input(to, Input::Offence { from, kind: Offence::WrongBlock });
+            return;
+        }
         let input = match self.nodes[index_of(to)].store.insert_block(from, block) {
             Verdict::Verified => Input::Block { from: Some(from), block },
             Verdict::Useless => Input::BlockUseless { from, block, len },
@@ -167,9 +172,8 @@ impl World {
             self.server_second -= self.server_sent.pop_front().map_or(0, |(_, len)| len);
         }
         self.busiest_second = self.busiest_second.max(self.server_second);
-        let rate = self.scenario.video_rate + self.scenario.audio_rate;
         let second = self.server_second as u64 * 8;
-        if self.scenario.budget_percent.is_some_and(|percent| second > rate * percent / 100) {
+        if self.scenario.budget().is_some_and(|budget| second > budget) {
             self.violate(&format!("the server sends {second} bits in a second"));
         }
     }
