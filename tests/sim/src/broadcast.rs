@@ -55,11 +55,8 @@ impl Broadcast {
     /// The next part of each track.
     pub(crate) fn next(&mut self, rng: &mut ChaCha8Rng) -> Vec<PartFacts> {
         let Stream { parts_per_group, key_weight, size_jitter_percent: jitter, sound_rate, .. } = self.stream;
-        let group = u64::from(parts_per_group);
         let is_key = self.sequence.is_multiple_of(parts_per_group);
-        let mean = self.stream.video_rate() * self.part_us / 8_000_000;
-        let weight = if is_key { key_weight } else { 1 };
-        let video_len = mean * weight * group / (group + key_weight - 1);
+        let video_len = self.stream.weighted_part(if is_key { key_weight } else { 1 });
         let video_len = video_len * (100 - jitter + rng.next_u64() % (2 * jitter + 1)) / 100;
         let audio_len = sound_rate * self.part_us / 8_000_000;
         let mut parts = vec![self.part(VIDEO, video_len, is_key)];
@@ -92,4 +89,9 @@ impl Broadcast {
 
 pub(crate) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// When the end of a part was captured, microseconds of the run.
+pub(crate) fn captured_end(part: &PartFacts) -> u64 {
+    (part.captured_at.0 + part.end_us - part.start_us).saturating_sub(WALL_AT_START)
 }

@@ -4,18 +4,21 @@
 
 mod broadcast;
 mod chance;
+mod library;
+mod measure;
 mod network;
 mod node;
 pub mod oracle;
 mod player;
 mod population;
+mod queue;
 mod report;
 mod scenario;
 mod store;
 mod world;
 
 pub use population::{Manners, Population};
-pub use report::{Goal, Report, ViewerReport};
+pub use report::{Goal, OnTime, Report, ServerReport, ViewerReport};
 pub use scenario::{
     Access, Audience, Churn, Clocks, Freezes, Incident, Network, Phase, RoundTrips, Scenario, ScenarioError,
     Server, Spacing, Stay, Stream, UplinkClass, Uplinks, What, Who, names,

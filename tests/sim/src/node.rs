@@ -1,12 +1,13 @@
 //! One simulated participant: its peer, what it holds, its element, its access link.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use cardume_swarm::{Instant, Peer};
-use cardume_wire::{PeerId, WallTime};
+use cardume_wire::{PeerId, Stripe, WallTime};
 
 use crate::Manners;
 use crate::broadcast::WALL_AT_START;
+use crate::library::TRACK_COUNT;
 use crate::network::{Downlink, Uplink};
 use crate::player::Player;
 use crate::store::Store;
@@ -25,8 +26,6 @@ pub(crate) struct Node {
     pub(crate) player: Player,
     pub(crate) uplink: Uplink,
     pub(crate) downlink: Downlink,
-    /// The links that stand, and which one each is.
-    pub(crate) links: BTreeMap<PeerId, u64>,
     pub(crate) is_alive: bool,
     pub(crate) joined_at: u64,
     pub(crate) left_at: Option<u64>,
@@ -42,11 +41,43 @@ pub(crate) struct Node {
     /// When its next timer fires, as far as it is set.
     pub(crate) timer_at: Option<u64>,
     /// Parts delivered last, by track: they come in order.
-    pub(crate) delivered: BTreeMap<u8, (u32, u32)>,
-    /// Backlogs last told.
-    pub(crate) told_backlogs: BTreeMap<PeerId, usize>,
-    pub(crate) latencies: Vec<u64>,
+    pub(crate) delivered: [Option<(u32, u32)>; TRACK_COUNT],
+    /// Samples of the true latency, microseconds.
+    pub(crate) latencies: Vec<u32>,
+    /// Blocks whose deadline lay between its first moving picture and its end.
+    pub(crate) due: Due,
+    /// The same for the stretch after a mass failure.
+    pub(crate) due_after_failure: Due,
+    /// Stripes whose provider died silently, as long as nothing of them came from somebody else.
+    pub(crate) orphaned: Vec<Orphaned>,
     sampled_at: u64,
+}
+
+/// Blocks that were due.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Due {
+    pub(crate) n: u32,
+    pub(crate) n_on_time: u32,
+}
+
+impl Due {
+    pub(crate) fn add(&mut self, n: u32, n_on_time: u32) {
+        self.n += n;
+        self.n_on_time += n_on_time;
+    }
+
+    /// Share that was there in time; `None` when nothing was due.
+    pub(crate) fn share(self) -> Option<f64> {
+        (self.n > 0).then(|| f64::from(self.n_on_time) / f64::from(self.n))
+    }
+}
+
+/// A stripe whose provider died silently.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Orphaned {
+    pub(crate) stripe: Stripe,
+    pub(crate) dead: PeerId,
+    pub(crate) at: u64,
 }
 
 /// How fast a node's access link is, bits per second.
@@ -65,7 +96,6 @@ impl Node {
             player: Player::default(),
             uplink: Uplink::new(access.up),
             downlink: Downlink::new(access.down),
-            links: BTreeMap::new(),
             is_alive: true,
             joined_at: now,
             left_at: None,
@@ -75,9 +105,11 @@ impl Node {
             clock_ahead: 0,
             wall_error: 0,
             timer_at: None,
-            delivered: BTreeMap::new(),
-            told_backlogs: BTreeMap::new(),
+            delivered: [None; TRACK_COUNT],
             latencies: Vec::new(),
+            due: Due::default(),
+            due_after_failure: Due::default(),
+            orphaned: Vec::new(),
             sampled_at: 0,
         }
     }
@@ -105,7 +137,7 @@ impl Node {
         }
         self.sampled_at = now;
         if let Some(latency) = self.player.latency_us(WallTime(WALL_AT_START + now), now) {
-            self.latencies.push(latency);
+            self.latencies.push(u32::try_from(latency).unwrap_or(u32::MAX));
         }
     }
 }

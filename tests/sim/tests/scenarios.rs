@@ -27,7 +27,7 @@ fn six_tabs_play_on_a_budget_of_three_copies() {
         assert_eq!(report.n_never_started, 0, "seed {seed}");
         assert!(report.longest_stall_ms <= 500, "seed {seed}: {}", report.table());
         assert!(report.latency_ms[3] <= 2500, "seed {seed}: {}", report.table());
-        assert!(report.server_copies_peak <= 3.0, "seed {seed}: {}", report.table());
+        assert!(report.server.copies_peak <= 3.0, "seed {seed}: {}", report.table());
     }
 }
 
@@ -69,6 +69,6 @@ fn a_swarm_on_real_access_links_with_churn_keeps_most_viewers_playing() {
     for seed in &SEEDS[..2] {
         let report = run("first-light", *seed, Some(40));
         assert!(report.continuity > 0.95, "seed {seed}: {}", report.table());
-        assert!(report.server_copies_peak <= 10.0, "seed {seed}: {}", report.table());
+        assert!(report.server.copies_peak <= 10.0, "seed {seed}: {}", report.table());
     }
 }

@@ -297,6 +297,22 @@ impl Stream {
     pub(crate) fn video_rate(&self) -> u64 {
         self.rate.saturating_sub(self.sound_rate)
     }
+
+    /// Bytes of picture in a part on average, from its rate and length.
+    pub(crate) fn mean_part(&self) -> u64 {
+        self.video_rate() * crate::broadcast::micros(self.part) / 8_000_000
+    }
+
+    /// Bytes of picture in the longest part that can occur.
+    pub(crate) fn longest_part(&self) -> u64 {
+        self.weighted_part(self.key_weight) * (100 + self.size_jitter_percent) / 100
+    }
+
+    /// Bytes of picture in a part of this weight, when all of a group together have the rate.
+    pub(crate) fn weighted_part(&self, weight: u64) -> u64 {
+        let group = u64::from(self.parts_per_group);
+        self.mean_part() * weight * group / (group + self.key_weight - 1)
+    }
 }
 
 fn millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {

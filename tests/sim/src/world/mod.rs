@@ -4,22 +4,26 @@ mod alive;
 mod census;
 mod freezing;
 mod geography;
+mod judging;
 mod people;
 mod traffic;
 
-use core::cmp::Ordering;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 
-use cardume_swarm::{BitsPerSec, CatalogFacts, Config, Input, Output, PartFacts, Peer};
-use cardume_wire::{BlockId, BlockNumber, PeerId};
+use cardume_media::PartId;
+use cardume_swarm::{BitsPerSec, CatalogFacts, Config, Input, Output, Peer};
+use cardume_wire::{BlockId, BlockNumber, PeerId, TrackId};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use alive::Alive;
 
 use crate::broadcast::{Broadcast, micros};
+use crate::library::Library;
+use crate::measure::Measures;
 use crate::network::Packet;
 use crate::node::{Access, Node};
+use crate::queue::Queue;
 use crate::report::Report;
 use crate::{Incident, Scenario};
 
@@ -33,6 +37,17 @@ const CLOCK_INTERVAL: u64 = 10_000_000;
 const DEATH_NOTICED: u64 = 20_000_000;
 /// ICE gives up after so long.
 const CONNECT_FAILED: u64 = 6_000_000;
+/// Round trips between two viewers until data flows: one of ICE checks, two of DTLS 1.2, one of SCTP, whose second one
+/// carries data already.
+const CONNECT_ROUND_TRIPS: u64 = 4;
+/// Round trips until a viewer's session begins: TCP, TLS 1.3, the upgrade to a WebSocket, hello and welcome.
+const WELCOME_ROUND_TRIPS: u64 = 4;
+/// Round trips until the link to the server stands after that: another WebSocket.
+const SERVER_LINK_ROUND_TRIPS: u64 = 3;
+/// What follows sooner than this, microseconds, happens at once: one event less.
+const INSTANT: u64 = 200;
+/// A closed link is noticed this much later than the last message before it, microseconds.
+const CLOSING: u64 = 1_000;
 /// What the tracker takes for an answer.
 const TRACKER: u64 = 40_000;
 /// Peers the tracker names at a time.
@@ -58,8 +73,7 @@ pub struct World {
     seed: u64,
     rng: ChaCha8Rng,
     now: u64,
-    events: BinaryHeap<Scheduled>,
-    n_scheduled: u64,
+    events: Queue<Event>,
     n_events: u64,
     n_links: u64,
     pub(crate) nodes: Vec<Node>,
@@ -67,7 +81,8 @@ pub struct World {
     broadcast: Option<Broadcast>,
     epoch: u32,
     catalog: Option<CatalogFacts>,
-    parts: BTreeMap<(u32, u8, u32), PartFacts>,
+    pub(crate) library: Library,
+    pub(crate) measures: Measures,
     server_sent: VecDeque<(u64, usize)>,
     server_second: usize,
     pub(crate) busiest_second: usize,
@@ -78,16 +93,19 @@ pub struct World {
     pub(crate) violations: Vec<String>,
     traced: Option<PeerId>,
     census_interval: Option<u64>,
+    /// When the survivors of a mass failure are judged.
+    after_failure: Option<core::ops::Range<u64>>,
 }
 
 #[derive(Clone, Debug)]
 enum Event {
     Join,
+    Welcome(PeerId),
     Publish,
     Timer(PeerId),
     PlayerTick(PeerId),
     Clock(PeerId),
-    UplinkDone(Box<Packet>),
+    Uplink(PeerId),
     AtDownlink(Box<Packet>),
     Arrive(Box<Packet>),
     OpenLink(PeerId, PeerId),
@@ -102,13 +120,6 @@ enum Event {
     Broadcast,
 }
 
-#[derive(Debug)]
-struct Scheduled {
-    at: u64,
-    order: u64,
-    event: Event,
-}
-
 impl World {
     /// A world at its begin.
     pub fn new(scenario: Scenario, seed: u64) -> Self {
@@ -116,8 +127,7 @@ impl World {
             seed,
             rng: ChaCha8Rng::seed_from_u64(seed),
             now: 0,
-            events: BinaryHeap::new(),
-            n_scheduled: 0,
+            events: Queue::new(),
             n_events: 0,
             n_links: 0,
             nodes: Vec::new(),
@@ -125,7 +135,8 @@ impl World {
             broadcast: None,
             epoch: 0,
             catalog: None,
-            parts: BTreeMap::new(),
+            library: Library::default(),
+            measures: Measures::default(),
             server_sent: VecDeque::new(),
             server_second: 0,
             busiest_second: 0,
@@ -135,6 +146,7 @@ impl World {
             violations: Vec::new(),
             traced: None,
             census_interval: None,
+            after_failure: None,
             scenario,
         };
         world.prepare();
@@ -150,21 +162,18 @@ impl World {
     pub fn run(mut self, mut progress: impl FnMut(Progress)) -> Report {
         let end = micros(self.scenario.length);
         let mut second = 0;
-        while let Some(scheduled) = self.events.pop() {
-            if scheduled.at > end {
+        while let Some((at, event)) = self.events.pop() {
+            if at > end {
                 break;
             }
-            self.now = scheduled.at;
+            self.now = at;
             self.n_events += 1;
             if self.now / 1_000_000 > second {
                 second = self.now / 1_000_000;
                 self.census(second);
                 progress(Progress { seconds: second, n_events: self.n_events });
             }
-            match self.thaws_at(&scheduled.event) {
-                Some(thaw) => self.schedule(thaw, scheduled.event),
-                None => self.perform(scheduled.event),
-            }
+            self.dispatch(event);
         }
         self.now = end;
         Report::of(&mut self, end)
@@ -185,6 +194,7 @@ impl World {
         self.nodes.push(server);
         self.drive(PeerId::SERVER);
         self.schedule(micros(self.scenario.stream.begins_at), Event::Broadcast);
+        self.note_failures();
         let joined = self.schedule_joins();
         if let Some(churn) = &self.scenario.audience.churn {
             let interval = micros(churn.interval);
@@ -195,14 +205,23 @@ impl World {
         }
     }
 
+    /// Performs an event now, or once its viewer thaws.
+    fn dispatch(&mut self, event: Event) {
+        match self.thaws_at(&event) {
+            Some(thaw) => self.schedule(thaw, event),
+            None => self.perform(event),
+        }
+    }
+
     fn perform(&mut self, event: Event) {
         match event {
             Event::Join => self.join(),
+            Event::Welcome(id) => self.welcome(id),
             Event::Publish => self.publish(),
             Event::Timer(id) => self.timer(id),
             Event::PlayerTick(id) => self.player_tick(id),
             Event::Clock(id) => self.clock(id),
-            Event::UplinkDone(packet) => self.uplink_done(*packet),
+            Event::Uplink(id) => self.uplink_free(id),
             Event::AtDownlink(packet) => self.at_downlink(packet),
             Event::Arrive(packet) => self.arrive(*packet),
             Event::OpenLink(a, b) => self.open_link(a, b),
@@ -239,6 +258,7 @@ impl World {
         self.schedule(broadcast.next_at(), Event::Publish);
         self.broadcast = Some(broadcast);
         self.catalog = Some(catalog.clone());
+        self.library.begin(catalog.epoch);
         self.nodes[0].store.begin(catalog.epoch);
         self.input(PeerId::SERVER, Input::Catalog(catalog));
     }
@@ -249,13 +269,13 @@ impl World {
         let next_at = broadcast.next_at();
         self.schedule(next_at, Event::Publish);
         for part in parts {
-            self.parts.insert((part.id.epoch.0, part.id.track.0, part.id.sequence), part);
+            self.library.publish(part, self.now);
             self.nodes[0].store.insert_part(&part);
             self.input(PeerId::SERVER, Input::Descriptor { from: None, part });
             for number in part.first_block.0..part.first_block.0 + part.n_blocks {
                 let block =
                     BlockId { epoch: part.id.epoch, track: part.id.track, number: BlockNumber(number) };
-                self.nodes[0].store.insert_block(PeerId::SERVER, block);
+                self.nodes[0].store.insert_block(PeerId::SERVER, block, Some(&part), true);
                 self.input(PeerId::SERVER, Input::Block { from: None, block });
             }
         }
@@ -279,6 +299,7 @@ impl World {
         let Some(node) = self.live(id) else { return };
         let state = node.player.state(now);
         node.sample_latency(now);
+        self.judge(id);
         self.input(id, Input::Player(state));
         self.tell_backlogs(id);
         self.note_recovery(id);
@@ -344,20 +365,19 @@ impl World {
                     self.schedule(now + self.rtt(id, PeerId::SERVER) + TRACKER, Event::Suggest(id, peers));
                 }
             }
-            Output::Evict { track, before_sequence } => {
-                self.nodes[index_of(id)].store.evict_before(track, before_sequence);
-            }
+            Output::Evict { track, before_sequence } => self.evict(id, track, before_sequence),
             Output::SetRate(rate) => self.nodes[index_of(id)].player.set_rate(rate, now),
             Output::Seek { to_us } => self.nodes[index_of(id)].player.seek(to_us, now),
         }
     }
 
-    fn deliver(&mut self, id: PeerId, part: cardume_media::PartId) {
+    fn deliver(&mut self, id: PeerId, part: PartId) {
         let now = self.now;
         let node = &mut self.nodes[index_of(id)];
-        let last = node.delivered.insert(part.track.0, (part.epoch.0, part.sequence));
-        let is_whole = node.store.is_whole(part);
-        let facts = node.store.part(part).copied();
+        let Some(delivered) = node.delivered.get_mut(usize::from(part.track.0)) else { return };
+        let last = delivered.replace((part.epoch.0, part.sequence));
+        let facts = self.library.part(part).map(|published| published.facts);
+        let is_whole = facts.is_some_and(|facts| node.store.is_whole(&facts));
         if last.is_some_and(|last| last >= (part.epoch.0, part.sequence)) {
             self.violate(&format!("{id} delivers {part:?} after {last:?}"));
         }
@@ -370,6 +390,13 @@ impl World {
                 self.violate(&format!("{id} goes on with {part:?}, which cannot be decoded alone"));
             }
             self.nodes[index_of(id)].player.append(&facts, now);
+        }
+    }
+
+    fn evict(&mut self, id: PeerId, track: TrackId, sequence: u32) {
+        let store = &mut self.nodes[index_of(id)].store;
+        if let Some(epoch) = store.epoch {
+            store.evict_before(PartId { epoch, track, sequence });
         }
     }
 
@@ -388,32 +415,10 @@ impl World {
     }
 
     fn schedule(&mut self, at: u64, event: Event) {
-        self.n_scheduled += 1;
-        self.events.push(Scheduled { at, order: self.n_scheduled, event });
+        self.events.push(at, event);
     }
 }
 
 fn index_of(id: PeerId) -> usize {
     usize::try_from(id.number()).unwrap_or(usize::MAX)
 }
-
-impl Ord for Scheduled {
-    /// The earliest is the greatest, as the heap gives the greatest first.
-    fn cmp(&self, other: &Self) -> Ordering {
-        (other.at, other.order).cmp(&(self.at, self.order))
-    }
-}
-
-impl PartialOrd for Scheduled {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Scheduled {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Scheduled {}

@@ -6,12 +6,16 @@ use cardume_swarm::{BitsPerSec, Config, Input, Peer};
 use cardume_wire::PeerId;
 use rand_chacha::rand_core::Rng;
 
-use super::{DEATH_NOTICED, Event, PLAYER_INTERVAL, SUGGESTED, World, index_of};
+use super::{
+    DEATH_NOTICED, Event, PLAYER_INTERVAL, SERVER_LINK_ROUND_TRIPS, SUGGESTED, WELCOME_ROUND_TRIPS, World,
+    index_of,
+};
 use crate::broadcast::micros;
-use crate::node::{Access, Node};
+use crate::node::{Access, Node, Orphaned};
 use crate::{Incident, Manners, Spacing, What, Who};
 
-/// Different viewers that must blame a peer before the tracker suggests it to nobody any more; as in the tracker.
+/// Different viewers that must blame a peer before the tracker suggests it to nobody any more and closes its link to the
+/// server peer; as in the tracker.
 const BLAME_LIMIT: usize = 3;
 /// Draws of somebody young before anybody will do.
 const YOUNG_DRAWS: usize = 64;
@@ -68,25 +72,33 @@ impl World {
     pub(super) fn join(&mut self) {
         let id = PeerId::new(self.nodes.len() as u64);
         let seed = self.rng.next_u64();
-        let node = self.new_node(id, seed);
-        let stay = self.population().stay(id);
+        let welcome_at = self.now + WELCOME_ROUND_TRIPS * self.rtt(id, PeerId::SERVER);
+        let node = self.new_node(id, seed, welcome_at);
         self.nodes.push(node);
-        self.alive.insert(id);
-        self.drive(id);
-        let rtt = self.rtt(id, PeerId::SERVER);
-        self.schedule(self.now + rtt, Event::Clock(id));
-        self.schedule(self.now + rtt * 3 / 2, Event::OpenLink(id, PeerId::SERVER));
-        let first_look = self.now + self.below(PLAYER_INTERVAL);
-        self.schedule(first_look, Event::PlayerTick(id));
-        let peers = self.suggestions(id, &[]);
-        self.schedule(self.now + rtt, Event::Suggest(id, peers));
-        if let Some((stay, is_silent)) = stay {
+        self.schedule(welcome_at, Event::Welcome(id));
+        if let Some((stay, is_silent)) = self.population().stay(id) {
             self.schedule(self.now + stay, Event::Depart { viewer: id, is_silent });
         }
+    }
+
+    /// The tracker knows the viewer, and its session begins.
+    pub(super) fn welcome(&mut self, id: PeerId) {
+        if self.live(id).is_none() {
+            return;
+        }
+        let peers = self.suggestions(id, &[]);
+        self.alive.insert(id);
+        self.drive(id);
+        self.clock(id);
+        self.input(id, Input::Suggested { peers });
+        let link_at = self.now + SERVER_LINK_ROUND_TRIPS * self.rtt(id, PeerId::SERVER);
+        self.schedule(link_at, Event::OpenLink(id, PeerId::SERVER));
+        let first_look = self.now + self.below(PLAYER_INTERVAL);
+        self.schedule(first_look, Event::PlayerTick(id));
         self.schedule_freeze(id);
     }
 
-    fn new_node(&self, id: PeerId, seed: u64) -> Node {
+    fn new_node(&self, id: PeerId, seed: u64, born_at: u64) -> Node {
         let population = self.population();
         let up = population.uplink(id);
         let manners = population.manners(id);
@@ -97,7 +109,7 @@ impl World {
             uplink_limit: if manners == Manners::FreeRider { Some(BitsPerSec(0)) } else { cap },
             ..Config::viewer(id)
         };
-        let born = cardume_swarm::Instant::from_micros(self.now + clock_ahead);
+        let born = cardume_swarm::Instant::from_micros(born_at + clock_ahead);
         let access = Access { up, down: self.scenario.access.downlink };
         let mut node = Node::new(id, Peer::new(config, seed, born), access, self.now);
         node.manners = manners;
@@ -113,13 +125,9 @@ impl World {
 
     pub(super) fn die(&mut self, id: PeerId) {
         let now = self.now;
-        let children: Vec<PeerId> = {
-            let stats = self.nodes[index_of(id)].peer.stats(self.nodes[index_of(id)].instant(now));
-            stats.neighbours.iter().filter(|n| !n.child_in.is_empty()).map(|n| n.peer).collect()
-        };
-        self.orphans.extend(children.into_iter().map(|child| (child, id, now)));
-        let links: Vec<(PeerId, u64)> =
-            self.nodes[index_of(id)].links.iter().map(|(&p, &l)| (p, l)).collect();
+        self.orphan_children(id);
+        let links = self.nodes[index_of(id)].uplink.links();
+        let links: Vec<(PeerId, u64)> = links.iter().map(|link| (link.peer, link.number)).collect();
         for (peer, link) in links {
             // The tracker's side of a WebSocket is told by the operating system.
             let after =
@@ -129,11 +137,26 @@ impl World {
         self.stop(id);
     }
 
+    /// Those whom the dead one fed notice it by themselves; how long that takes is measured.
+    fn orphan_children(&mut self, id: PeerId) {
+        let now = self.now;
+        let node = &self.nodes[index_of(id)];
+        let fed = node.peer.stats(node.instant(now)).neighbours;
+        for neighbour in fed.into_iter().filter(|neighbour| !neighbour.child_in.is_empty()) {
+            self.orphans.push((neighbour.peer, id, now));
+            let orphaned =
+                neighbour.child_in.into_iter().map(|stripe| Orphaned { stripe, dead: id, at: now });
+            self.nodes[index_of(neighbour.peer)].orphaned.extend(orphaned);
+        }
+    }
+
     /// What a dead feeder's goodbye would carry still goes out; nothing else happens to the node.
     fn stop(&mut self, id: PeerId) {
         let now = self.now;
         let node = &mut self.nodes[index_of(id)];
         node.player.state(now);
+        self.judge(id);
+        let node = &mut self.nodes[index_of(id)];
         node.is_alive = false;
         node.left_at = Some(now);
         self.alive.remove(id);
@@ -285,7 +308,11 @@ impl World {
             self.violate(&format!("{by} blames {peer}, who did no wrong"));
             return;
         }
-        node.blamed_by.insert(by);
+        let is_news = node.blamed_by.insert(by);
+        if is_news && node.blamed_by.len() == BLAME_LIMIT {
+            self.close_link(PeerId::SERVER, peer);
+            self.input(PeerId::SERVER, Input::LinkClosed { peer });
+        }
     }
 
     /// Whom the tracker names to a viewer: others at random.
