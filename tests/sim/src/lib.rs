@@ -5,6 +5,7 @@
 mod broadcast;
 mod chance;
 mod library;
+mod map;
 mod measure;
 mod network;
 mod node;
@@ -20,7 +21,7 @@ mod world;
 pub use population::{Manners, Population};
 pub use report::{Goal, OnTime, Report, ServerReport, ViewerReport};
 pub use scenario::{
-    Access, Audience, Churn, Clocks, Freezes, Incident, Network, Phase, RoundTrips, Scenario, ScenarioError,
-    Server, Spacing, Stay, Stream, UplinkClass, Uplinks, What, Who, names,
+    Access, Audience, Churn, Clocks, Freezes, Incident, Nats, Network, Phase, RoundTrips, Scenario,
+    ScenarioError, Server, Spacing, Stay, Stream, UplinkClass, Uplinks, What, Who, names,
 };
 pub use world::{Progress, World};

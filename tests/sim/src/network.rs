@@ -34,6 +34,13 @@ pub(crate) struct Link {
     pub(crate) arrives_at: u64,
 }
 
+impl Link {
+    /// Whether nothing waits for its turn.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+}
+
 /// A node's links and the uplink that serves them in turn, and each in order.
 #[derive(Debug)]
 pub(crate) struct Uplink {

@@ -8,6 +8,7 @@ use cardume_wire::{PeerId, Stripe, WallTime};
 use crate::Manners;
 use crate::broadcast::WALL_AT_START;
 use crate::library::TRACK_COUNT;
+use crate::map::Home;
 use crate::network::{Downlink, Uplink};
 use crate::player::Player;
 use crate::store::Store;
@@ -30,12 +31,16 @@ pub(crate) struct Node {
     pub(crate) joined_at: u64,
     pub(crate) left_at: Option<u64>,
     pub(crate) manners: Manners,
+    /// Where it is on the map.
+    pub(crate) home: Home,
     /// Viewers that told the tracker of wrong media from it.
     pub(crate) blamed_by: BTreeSet<PeerId>,
     /// Nothing is handled before.
     pub(crate) frozen_until: u64,
     /// The node's clock runs ahead of the world's by this much.
     pub(crate) clock_ahead: u64,
+    /// It runs fast by so many millionths.
+    pub(crate) drift_ppm: i64,
     /// What its estimate of the tracker's clock is wrong by.
     pub(crate) wall_error: i64,
     /// When its next timer fires, as far as it is set.
@@ -100,9 +105,11 @@ impl Node {
             joined_at: now,
             left_at: None,
             manners: Manners::Honest,
+            home: Home::tracker(),
             blamed_by: BTreeSet::new(),
             frozen_until: 0,
             clock_ahead: 0,
+            drift_ppm: 0,
             wall_error: 0,
             timer_at: None,
             delivered: [None; TRACK_COUNT],
@@ -116,12 +123,19 @@ impl Node {
 
     /// The node's own time.
     pub(crate) fn instant(&self, now: u64) -> Instant {
-        Instant::from_micros(now + self.clock_ahead)
+        let drift = i64::try_from(now).unwrap_or(i64::MAX) / 1_000 * self.drift_ppm / 1_000;
+        Instant::from_micros((now + self.clock_ahead).saturating_add_signed(drift))
     }
 
-    /// The world's time of one of the node's own.
+    /// When the node's clock shows this, or a little later.
     pub(crate) fn world_time(&self, instant: Instant) -> u64 {
-        instant.as_micros().saturating_sub(self.clock_ahead)
+        let shown = instant.as_micros().saturating_sub(self.clock_ahead);
+        let drift = i64::try_from(shown).unwrap_or(i64::MAX) / 1_000 * self.drift_ppm / 1_000;
+        let mut at = shown.saturating_add_signed(-drift);
+        while self.instant(at) < instant {
+            at += 1;
+        }
+        at
     }
 
     /// The tracker's clock as the node has it.

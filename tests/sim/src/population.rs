@@ -8,6 +8,7 @@
 use cardume_wire::PeerId;
 
 use crate::chance::{Quantiles, bits, share};
+use crate::map::Home;
 use crate::{RoundTrips, Scenario};
 
 /// What a number is drawn for, so that no two uses share their chance.
@@ -21,7 +22,9 @@ enum Use {
     Silence,
     Freezes,
     RoundTrip,
-    Connection,
+    Nat,
+    Home,
+    Drift,
 }
 
 /// How a viewer behaves.
@@ -33,6 +36,15 @@ pub enum Manners {
     FreeRider,
     /// Every block that it sends is wrong.
     Polluter,
+}
+
+/// What stands between a viewer and those who connect to it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Nat {
+    Open,
+    PortRestricted,
+    Symmetric,
+    Blocked,
 }
 
 /// All participants that a scenario and a seed can bring forth.
@@ -69,6 +81,7 @@ impl<'a> Population<'a> {
     /// Round trip between two participants in microseconds; half of it is one way.
     pub fn round_trip(&self, a: PeerId, b: PeerId) -> u64 {
         match &self.scenario.network.round_trip {
+            RoundTrips::Map {} => self.home(a).round_trip(&self.home(b)),
             RoundTrips::ConstantMs(millis) => millis * 1000,
             RoundTrips::QuantilesMs(points) => {
                 let at = share(self.of_two(a, b, Use::RoundTrip));
@@ -79,12 +92,49 @@ impl<'a> Population<'a> {
 
     /// Whether two viewers can connect.
     pub fn is_connectable(&self, a: PeerId, b: PeerId) -> bool {
-        self.of_two(a, b, Use::Connection) % 100 >= self.scenario.network.unconnectable_percent
+        match (self.nat(a), self.nat(b)) {
+            (Nat::Blocked, _) | (_, Nat::Blocked) => false,
+            (Nat::Symmetric, other) | (other, Nat::Symmetric) => other == Nat::Open,
+            _ => true,
+        }
+    }
+
+    /// The network that a viewer is in; `None` for the tracker, and where there is no map.
+    pub fn network(&self, viewer: PeerId) -> Option<u64> {
+        let has_map = matches!(self.scenario.network.round_trip, RoundTrips::Map {});
+        self.home(viewer).network.filter(|_| has_map)
+    }
+
+    /// What stands between a viewer and those who connect to it.
+    fn nat(&self, viewer: PeerId) -> Nat {
+        let place = self.of_one(viewer, Use::Nat) % 100;
+        let nats = &self.scenario.network.nats;
+        let symmetric = nats.blocked_percent + nats.symmetric_percent;
+        if place < nats.blocked_percent {
+            Nat::Blocked
+        } else if place < symmetric {
+            Nat::Symmetric
+        } else if place < symmetric + nats.port_restricted_percent {
+            Nat::PortRestricted
+        } else {
+            Nat::Open
+        }
+    }
+
+    pub(crate) fn home(&self, of: PeerId) -> Home {
+        if of.is_server() { Home::tracker() } else { Home::of(self.of_one(of, Use::Home)) }
     }
 
     /// How far a viewer's clock runs ahead of the world's, microseconds.
     pub(crate) fn clock_ahead(&self, viewer: PeerId) -> u64 {
         self.of_one(viewer, Use::Clock) % 1_000_000_000
+    }
+
+    /// By how many millionths a viewer's clock runs fast.
+    pub(crate) fn drift_ppm(&self, viewer: PeerId) -> i64 {
+        let limit = u64::from(self.scenario.clocks.drift_ppm);
+        let place = self.of_one(viewer, Use::Drift) % (2 * limit + 1);
+        i64::try_from(place).unwrap_or(0) - i64::from(self.scenario.clocks.drift_ppm)
     }
 
     /// What a viewer's estimate of the tracker's clock is wrong by, microseconds.

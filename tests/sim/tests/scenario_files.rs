@@ -83,6 +83,18 @@ fn what_is_wrong_is_named() {
 }
 
 #[test]
+#[expect(clippy::cast_precision_loss, reason = "a share")]
+fn a_fifth_of_the_pairs_cannot_connect_where_a_scenario_says_so() {
+    let scenario = Scenario::load("realistic").unwrap();
+    let population = Population::new(&scenario, 1);
+    let pairs = (1..=300u64).flat_map(|a| (a + 1..=300).map(move |b| (PeerId::new(a), PeerId::new(b))));
+    let (can, cannot): (Vec<_>, Vec<_>) = pairs.partition(|(a, b)| population.is_connectable(*a, *b));
+    let share = cannot.len() as f64 / (can.len() + cannot.len()) as f64;
+    assert!((0.16..0.24).contains(&share), "{share}");
+    assert!(can.iter().all(|(a, b)| population.is_connectable(*b, *a)), "either way");
+}
+
+#[test]
 #[expect(clippy::cast_precision_loss, reason = "a mean")]
 fn uplinks_are_scaled_to_the_resource_index_with_the_servers_budget_in_it() {
     for name in ["capacity", "load-90", "oracle-rich", "oracle-scarce", "freeriders"] {

@@ -30,7 +30,8 @@ impl Histogram {
 
     /// The value below which this share of all lies; 0 of nothing.
     pub(crate) fn at(&self, share: f64) -> u64 {
-        let wanted = ((self.n_values as f64 * share).ceil() as u64).max(1);
+        // 7 % of 100 values are 7, not what a float's rounding makes of it.
+        let wanted = ((self.n_values as f64 * share - 1e-6).ceil() as u64).max(1);
         let mut n_below = 0;
         for (index, n) in self.buckets.iter().enumerate() {
             n_below += n;

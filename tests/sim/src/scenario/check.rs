@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use cardume_wire::link::BLOCK_LEN_LIMIT;
 
-use super::{Access, Audience, Freezes, Incident, RoundTrips, Scenario, Stream, Uplinks};
+use super::{Access, Audience, Freezes, Incident, Nats, RoundTrips, Scenario, Stream, Uplinks};
 
 use crate::store::BLOCKS_OF_PART_LIMIT;
 
@@ -36,6 +36,7 @@ pub(super) fn check(scenario: &Scenario) -> Checked {
     network(scenario)?;
     audience(&scenario.audience)?;
     time("clocks.error_ms", scenario.clocks.error, 0..=60_000)?;
+    within("clocks.drift_ppm", scenario.clocks.drift_ppm, 0..=10_000)?;
     scenario.freezes.as_ref().map_or(Ok(()), freezes)?;
     let incidents = scenario.incidents.iter().enumerate();
     incidents.into_iter().try_for_each(|(index, incident)| check_incident(index, incident))
@@ -89,8 +90,14 @@ fn access(access: &Access) -> Checked {
 
 fn network(scenario: &Scenario) -> Checked {
     let network = &scenario.network;
-    within("network.unconnectable_percent", network.unconnectable_percent, PERCENT)?;
+    within("network.loss_percent", network.loss_percent, 0.0..=50.0)?;
+    let Nats { port_restricted_percent, symmetric_percent, blocked_percent } = network.nats;
+    within("network.nats.port_restricted_percent", port_restricted_percent, PERCENT)?;
+    within("network.nats.symmetric_percent", symmetric_percent, 0..=100 - port_restricted_percent)?;
+    let others = 100 - port_restricted_percent - symmetric_percent;
+    within("network.nats.blocked_percent", blocked_percent, 0..=others)?;
     match &network.round_trip {
+        RoundTrips::Map {} => Ok(()),
         RoundTrips::ConstantMs(millis) => within("network.round_trip.constant_ms", *millis, 0..=10_000),
         RoundTrips::QuantilesMs(points) => {
             rising("network.round_trip.quantiles_ms", points)?;

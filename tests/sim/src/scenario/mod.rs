@@ -103,9 +103,28 @@ pub struct Access {
 pub struct Network {
     /// Round trips between two participants.
     pub round_trip: RoundTrips,
-    /// Share of pairs of viewers that cannot connect, in hundredths.
+    /// What stands between viewers and others that connect to them; left out, all can connect.
     #[serde(default)]
-    pub unconnectable_percent: u64,
+    pub nats: Nats,
+    /// Of the packets, how many are lost, in hundredths.
+    #[serde(default)]
+    pub loss_percent: f64,
+}
+
+/// Shares of the viewers behind each kind of address translator, in hundredths; the rest are behind one that accepts
+/// whoever was sent to, or behind none.
+///
+/// With these: who is blocked connects to nobody; behind a symmetric one, nobody whose own is symmetric or restricted
+/// to ports can be reached, as the ports cannot be guessed; all others connect (RFC 5128).
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nats {
+    /// Translators that let in only the port that was sent to.
+    pub port_restricted_percent: u64,
+    /// Translators that use another port for each destination.
+    pub symmetric_percent: u64,
+    /// Networks that let no UDP through.
+    pub blocked_percent: u64,
 }
 
 /// Where round trips come from.
@@ -114,6 +133,9 @@ pub struct Network {
 pub enum RoundTrips {
     /// The same between any two, milliseconds.
     ConstantMs(u64),
+    /// From a map of networks, held to measured quantiles: 19, 59, 135, 202 and 325 ms at the 5th, 25th, 50th, 75th and
+    /// 95th percentile.
+    Map {},
     /// Drawn for each pair alone; milliseconds at the 5th, 25th, 50th, 75th and 95th percentile.
     QuantilesMs([u64; 5]),
 }
@@ -210,6 +232,9 @@ pub struct Clocks {
     /// Errors of the viewers' estimates of the tracker's clock at most.
     #[serde(rename = "error_ms", deserialize_with = "millis")]
     pub error: Duration,
+    /// The viewers' clocks run fast or slow by at most so many millionths.
+    #[serde(default)]
+    pub drift_ppm: u32,
 }
 
 /// Tabs that stand still: the main thread is busy, nothing is handled, and all that came is handled at the thaw.

@@ -4,15 +4,16 @@ mod alive;
 mod census;
 mod freezing;
 mod geography;
+mod invariants;
 mod judging;
 mod people;
 mod traffic;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use cardume_media::PartId;
 use cardume_swarm::{BitsPerSec, CatalogFacts, Config, Input, Output, Peer};
-use cardume_wire::{BlockId, BlockNumber, PeerId, TrackId};
+use cardume_wire::{BlockId, BlockNumber, PeerId, Stripe, TrackId};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -93,6 +94,8 @@ pub struct World {
     pub(crate) violations: Vec<String>,
     traced: Option<PeerId>,
     census_interval: Option<u64>,
+    /// Viewers that were above themselves at the last look, and at how many looks in a row.
+    circles: BTreeMap<(PeerId, Stripe), u32>,
     /// When the survivors of a mass failure are judged.
     after_failure: Option<core::ops::Range<u64>>,
 }
@@ -146,6 +149,7 @@ impl World {
             violations: Vec::new(),
             traced: None,
             census_interval: None,
+            circles: BTreeMap::new(),
             after_failure: None,
             scenario,
         };
@@ -171,6 +175,7 @@ impl World {
             if self.now / 1_000_000 > second {
                 second = self.now / 1_000_000;
                 self.census(second);
+                self.check_circles();
                 progress(Progress { seconds: second, n_events: self.n_events });
             }
             self.dispatch(event);

@@ -113,7 +113,9 @@ impl World {
         let access = Access { up, down: self.scenario.access.downlink };
         let mut node = Node::new(id, Peer::new(config, seed, born), access, self.now);
         node.manners = manners;
+        node.home = population.home(id);
         node.clock_ahead = clock_ahead;
+        node.drift_ppm = population.drift_ppm(id);
         node.wall_error = population.wall_error(id);
         node
     }

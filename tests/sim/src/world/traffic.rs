@@ -10,7 +10,7 @@ use super::{
 use crate::Manners;
 use crate::broadcast::{captured_end, micros};
 use crate::library::TRACK_COUNT;
-use crate::network::{Offered, Packet};
+use crate::network::{Link, Offered, Packet};
 use crate::store::Verdict;
 
 impl World {
@@ -48,7 +48,18 @@ impl World {
 
     /// A message leaves its uplink then.
     fn travel(&mut self, packet: Box<Packet>, done_at: u64) {
-        let arrives_at = done_at + self.rtt(packet.from, packet.to) / 2;
+        let round_trip = self.rtt(packet.from, packet.to);
+        let mut arrives_at = done_at + round_trip / 2;
+        if self.scenario.network.loss_percent > 0.0 {
+            let link = self.nodes[index_of(packet.from)].uplink.link(packet.to);
+            let is_last = link.is_none_or(Link::is_empty);
+            arrives_at += self.loss_delay(packet.len, round_trip, is_last);
+            // The link keeps its order: what comes after waits.
+            if let Some(link) = self.nodes[index_of(packet.from)].uplink.link_mut(packet.to) {
+                arrives_at = arrives_at.max(link.arrives_at);
+                link.arrives_at = arrives_at;
+            }
+        }
         self.schedule(arrives_at, Event::AtDownlink(packet));
     }
 
@@ -67,6 +78,7 @@ impl World {
         if !node.is_alive || node.uplink.link(from).is_none_or(|standing| standing.number != link) {
             return;
         }
+        self.note_border(from, to, len);
         match message {
             Outgoing::Control(control) => self.control_arrived(from, to, control),
             Outgoing::Catalog => self.catalog_arrived(to),
