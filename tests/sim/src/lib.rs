@@ -4,6 +4,7 @@
 
 mod broadcast;
 mod chance;
+mod cost;
 mod library;
 mod map;
 mod measure;
@@ -18,6 +19,7 @@ mod scenario;
 mod store;
 mod world;
 
+pub use cost::Cost;
 pub use population::{Manners, Population};
 pub use report::{Goal, OnTime, Report, ServerReport, ViewerReport};
 pub use scenario::{

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use cardume_sim::{Progress, Scenario, World, names};
+use cardume_sim::{Cost, Progress, Scenario, World, names};
 use clap::Parser;
 use serde_json::json;
 
@@ -70,13 +70,12 @@ fn main() -> anyhow::Result<()> {
             println!("{}", json!(viewer));
         }
     }
-    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
-    let rate = report.n_events as f64 / seconds;
-    println!("{} events in {seconds:.1} s, {rate:.0} per second", report.n_events);
+    let cost = Cost::of(&report, seconds);
+    println!("{}", cost.line());
     if arguments.json {
         let machine = json!({ "os": std::env::consts::OS, "arch": std::env::consts::ARCH,
             "cores": std::thread::available_parallelism().map_or(1, usize::from) });
-        let run = json!({ "seed": arguments.seed, "times": { "wall_s": seconds, "events_per_s": rate }, "machine": machine });
+        let run = json!({ "seed": arguments.seed, "cost": cost, "machine": machine });
         println!("{}", report.json(&run));
     }
     if !report.violations.is_empty() {

@@ -5,6 +5,10 @@ use std::collections::VecDeque;
 use cardume_swarm::Outgoing;
 use cardume_wire::PeerId;
 
+/// An uplink settles the order of what it sends so long ahead, microseconds: small messages then cost no event of their
+/// own, and nobody waits longer than this for a turn that was due.
+const AHEAD: u64 = 1_000;
+
 /// One message under way.
 #[derive(Clone, Debug)]
 pub(crate) struct Packet {
@@ -118,7 +122,7 @@ impl Uplink {
 
     /// Sends a message when it is its turn.
     pub(crate) fn offer(&mut self, packet: Box<Packet>, now: u64) -> Offered {
-        if self.free_at <= now && self.ready.is_empty() {
+        if self.free_at < now + AHEAD && self.ready.is_empty() {
             let done_at = self.serve(&packet, now);
             return Offered::Sent(packet, done_at);
         }
@@ -138,9 +142,14 @@ impl Uplink {
         }
     }
 
-    /// Sends what is next: the message and when it has left, which is also when to wake again unless nothing waits.
+    /// Sends what is next and, as long as that is soon, what comes after it; each with the time when it has left. When
+    /// something still waits, the last of these is when to wake again.
     pub(crate) fn wake(&mut self, now: u64) -> Option<(Box<Packet>, u64)> {
         self.is_waking = false;
+        if self.free_at >= now + AHEAD {
+            self.is_waking = !self.ready.is_empty();
+            return None;
+        }
         let to = self.ready.pop_front()?;
         let index = self.place(to).ok()?;
         let link = &mut self.links[index];
@@ -149,14 +158,13 @@ impl Uplink {
         if !link.queue.is_empty() {
             self.ready.push_back(to);
         }
-        self.is_waking = !self.ready.is_empty();
         let done_at = self.serve(&packet, now);
         Some((packet, done_at))
     }
 
-    /// Whether something waits for its turn.
-    pub(crate) fn is_waking(&self) -> bool {
-        self.is_waking
+    /// When to wake; `None` when nothing waits.
+    pub(crate) fn wakes_at(&self) -> Option<u64> {
+        self.is_waking.then_some(self.free_at)
     }
 
     /// Bytes that have not left yet.
@@ -171,7 +179,7 @@ impl Uplink {
     }
 
     fn serve(&mut self, packet: &Packet, now: u64) -> u64 {
-        self.free_at = now + duration(packet.len, self.rate);
+        self.free_at = self.free_at.max(now) + duration(packet.len, self.rate);
         self.in_service = Some((packet.to, packet.len));
         self.free_at
     }
@@ -222,22 +230,22 @@ mod tests {
         let mut uplink = Uplink::new(8_000_000);
         uplink.open(PeerId::new(2), 1);
         uplink.open(PeerId::new(1), 2);
-        assert!(matches!(uplink.offer(packet(1, 10), 0), Offered::Sent(_, 10)));
-        assert!(matches!(uplink.offer(packet(1, 20), 0), Offered::WakeAt(10)));
-        for (to, len) in [(1, 30), (2, 40), (2, 50)] {
+        assert!(matches!(uplink.offer(packet(1, 1_000), 0), Offered::Sent(_, 1_000)));
+        assert!(matches!(uplink.offer(packet(1, 2_000), 0), Offered::WakeAt(1_000)));
+        for (to, len) in [(1, 3_000), (2, 4_000), (2, 5_000)] {
             assert!(matches!(uplink.offer(packet(to, len), 5), Offered::Waits));
         }
         let one = uplink.link(PeerId::new(1)).unwrap();
-        assert_eq!(uplink.backlog(one, 5), 60, "what is being sent has not left");
-        assert_eq!(uplink.backlog(one, 10), 50);
-        let mut now = 10;
+        assert_eq!(uplink.backlog(one, 5), 6_000, "what is being sent has not left");
+        assert_eq!(uplink.backlog(one, 1_000), 5_000);
+        let mut now = 1_000;
         let mut sent = Vec::new();
         while let Some((packet, done_at)) = uplink.wake(now) {
             sent.push(packet.len);
             assert_eq!(done_at, now + packet.len as u64);
             now = done_at;
         }
-        assert_eq!(sent, [20, 40, 30, 50]);
+        assert_eq!(sent, [2_000, 4_000, 3_000, 5_000]);
     }
 
     #[test]
@@ -245,11 +253,21 @@ mod tests {
         let mut uplink = Uplink::new(8_000_000);
         uplink.open(PeerId::new(1), 1);
         uplink.open(PeerId::new(2), 2);
-        for (to, len) in [(1, 10), (1, 20), (2, 30)] {
+        for (to, len) in [(1, 1_000), (1, 2_000), (2, 3_000)] {
             uplink.offer(packet(to, len), 0);
         }
         uplink.close(PeerId::new(1));
-        assert_eq!(uplink.wake(10).unwrap().0.len, 30);
-        assert!(uplink.wake(40).is_none());
+        assert_eq!(uplink.wake(1_000).unwrap().0.len, 3_000);
+        assert!(uplink.wake(4_000).is_none());
+    }
+
+    #[test]
+    fn small_messages_leave_one_after_the_other_without_waking() {
+        let mut uplink = Uplink::new(8_000_000);
+        uplink.open(PeerId::new(1), 1);
+        for n in 1..=10 {
+            assert!(matches!(uplink.offer(packet(1, 100), 0), Offered::Sent(_, at) if at == n * 100));
+        }
+        assert!(matches!(uplink.offer(packet(1, 100), 0), Offered::WakeAt(1_000)));
     }
 }

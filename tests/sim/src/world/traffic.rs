@@ -35,15 +35,15 @@ impl World {
     }
 
     pub(super) fn uplink_free(&mut self, id: PeerId) {
-        let node = &mut self.nodes[index_of(id)];
-        if !node.is_alive {
+        if !self.nodes[index_of(id)].is_alive {
             return;
         }
-        let Some((packet, done_at)) = node.uplink.wake(self.now) else { return };
-        if node.uplink.is_waking() {
-            self.schedule(done_at, Event::Uplink(id));
+        while let Some((packet, done_at)) = self.nodes[index_of(id)].uplink.wake(self.now) {
+            self.travel(packet, done_at);
         }
-        self.travel(packet, done_at);
+        if let Some(at) = self.nodes[index_of(id)].uplink.wakes_at() {
+            self.schedule(at, Event::Uplink(id));
+        }
     }
 
     /// A message leaves its uplink then.
