@@ -6,6 +6,7 @@
 )]
 
 use cardume_wire::PeerId;
+use serde::Serialize;
 
 use crate::chance::{Quantiles, bits, share};
 use crate::map::Home;
@@ -28,7 +29,8 @@ enum Use {
 }
 
 /// How a viewer behaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Manners {
     /// Like the software it runs.
     Honest,

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 pub use goals::Goal;
 use totals::Totals;
 
+use crate::Manners;
 use crate::measure::{Histogram, Sent};
 use crate::world::World;
 
@@ -19,6 +20,8 @@ use crate::world::World;
 pub struct ViewerReport {
     /// Its number.
     pub id: u64,
+    /// How it behaved.
+    pub manners: Manners,
     /// Seconds it was there.
     pub seconds: f64,
     /// From joining to the first moving picture, milliseconds.

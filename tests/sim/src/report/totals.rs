@@ -67,6 +67,7 @@ impl Totals {
         let since_join = |moment: Option<u64>| moment.map(|moment| (moment - node.joined_at) / 1000);
         ViewerReport {
             id: node.id.number(),
+            manners: node.manners,
             seconds: present as f64 / 1e6,
             startup_ms: since_join(node.player.started_at()),
             first_frame_ms: since_join(node.player.first_frame_at()),
