@@ -9,14 +9,10 @@ use cardume_wire::{BlockNumber, Epoch, TrackId, WallTime};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
 
-use crate::Scenario;
+use crate::Stream;
 
 /// The tracker's clock when a run begins.
 pub(crate) const WALL_AT_START: u64 = 1_800_000_000_000_000;
-/// Parts leave the encoder this long after their end was captured.
-const ENCODING: Duration = Duration::from_millis(100);
-/// A part with a key frame is as long as this many others.
-const KEY_WEIGHT: u64 = 5;
 const VIDEO: TrackId = TrackId(0);
 const AUDIO: TrackId = TrackId(1);
 
@@ -26,23 +22,19 @@ pub(crate) struct Broadcast {
     epoch: Epoch,
     /// Virtual time at which its media begins.
     begun_at: u64,
+    stream: Stream,
     part_us: u64,
-    parts_per_group: u32,
-    video_rate: u64,
-    audio_rate: u64,
     sequence: u32,
     next_blocks: [u32; 2],
 }
 
 impl Broadcast {
-    pub(crate) fn new(scenario: &Scenario, epoch: u32, now: u64) -> Self {
+    pub(crate) fn new(stream: &Stream, epoch: u32, now: u64) -> Self {
         Self {
             epoch: Epoch(epoch),
             begun_at: now,
-            part_us: micros(scenario.part),
-            parts_per_group: scenario.parts_per_group,
-            video_rate: scenario.video_rate,
-            audio_rate: scenario.audio_rate,
+            stream: stream.clone(),
+            part_us: micros(stream.part),
             sequence: 0,
             next_blocks: [0; 2],
         }
@@ -50,26 +42,27 @@ impl Broadcast {
 
     pub(crate) fn catalog(&self) -> CatalogFacts {
         let track = |id, is_video, rate| TrackFacts { id, is_video, bitrate: BitsPerSec(rate) };
-        let tracks = vec![track(VIDEO, true, self.video_rate), track(AUDIO, false, self.audio_rate)];
+        let mut tracks = vec![track(VIDEO, true, self.stream.video_rate())];
+        tracks.extend((self.stream.sound_rate > 0).then(|| track(AUDIO, false, self.stream.sound_rate)));
         CatalogFacts { epoch: self.epoch, tracks, len: 1_800 }
     }
 
     /// When the next parts leave the encoder.
     pub(crate) fn next_at(&self) -> u64 {
-        self.begun_at + (u64::from(self.sequence) + 1) * self.part_us + micros(ENCODING)
+        self.begun_at + (u64::from(self.sequence) + 1) * self.part_us + micros(self.stream.encoding)
     }
 
     /// The next part of each track.
-    pub(crate) fn next(&mut self, rng: &mut ChaCha8Rng) -> [PartFacts; 2] {
-        let group = u64::from(self.parts_per_group);
-        let is_key = self.sequence.is_multiple_of(self.parts_per_group);
-        let mean = self.video_rate * self.part_us / 8_000_000;
-        let weight = if is_key { KEY_WEIGHT } else { 1 };
-        let video_len = mean * weight * group / (group + KEY_WEIGHT - 1);
-        // Lengths of parts vary by a quarter either way.
-        let video_len = video_len * (75 + rng.next_u64() % 51) / 100;
-        let audio_len = self.audio_rate * self.part_us / 8_000_000;
-        let parts = [self.part(VIDEO, video_len, is_key), self.part(AUDIO, audio_len, true)];
+    pub(crate) fn next(&mut self, rng: &mut ChaCha8Rng) -> Vec<PartFacts> {
+        let Stream { parts_per_group, key_weight, size_jitter_percent: jitter, sound_rate, .. } = self.stream;
+        let is_key = self.sequence.is_multiple_of(parts_per_group);
+        let video_len = self.stream.weighted_part(if is_key { key_weight } else { 1 });
+        let video_len = video_len * (100 - jitter + rng.next_u64() % (2 * jitter + 1)) / 100;
+        let audio_len = sound_rate * self.part_us / 8_000_000;
+        let mut parts = vec![self.part(VIDEO, video_len, is_key)];
+        if sound_rate > 0 {
+            parts.push(self.part(AUDIO, audio_len, true));
+        }
         self.sequence += 1;
         parts
     }
@@ -96,4 +89,9 @@ impl Broadcast {
 
 pub(crate) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// When the end of a part was captured, microseconds of the run.
+pub(crate) fn captured_end(part: &PartFacts) -> u64 {
+    (part.captured_at.0 + part.end_us - part.start_us).saturating_sub(WALL_AT_START)
 }

@@ -3,15 +3,27 @@
 //! No bytes travel, only their lengths are counted. A run is a function of its [`Scenario`] and seed, bit for bit.
 
 mod broadcast;
+mod chance;
+mod cost;
+mod library;
+mod map;
+mod measure;
 mod network;
 mod node;
 pub mod oracle;
 mod player;
+mod population;
+mod queue;
 mod report;
 mod scenario;
 mod store;
 mod world;
 
-pub use report::{Goal, Report, ViewerReport};
-pub use scenario::{Churn, Incident, NAMES, Scenario, named};
+pub use cost::Cost;
+pub use population::{Manners, Population};
+pub use report::{Goal, OnTime, Report, ServerReport, ViewerReport};
+pub use scenario::{
+    Access, Audience, Churn, Clocks, Freezes, Incident, Nats, Network, Phase, RoundTrips, Scenario,
+    ScenarioError, Server, Spacing, Stay, Stream, UplinkClass, Uplinks, What, Who, names,
+};
 pub use world::{Progress, World};

@@ -1,11 +1,14 @@
 //! One simulated participant: its peer, what it holds, its element, its access link.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use cardume_swarm::{Instant, Peer};
-use cardume_wire::{PeerId, WallTime};
+use cardume_wire::{PeerId, Stripe, WallTime};
 
+use crate::Manners;
 use crate::broadcast::WALL_AT_START;
+use crate::library::TRACK_COUNT;
+use crate::map::Home;
 use crate::network::{Downlink, Uplink};
 use crate::player::Player;
 use crate::store::Store;
@@ -24,23 +27,62 @@ pub(crate) struct Node {
     pub(crate) player: Player,
     pub(crate) uplink: Uplink,
     pub(crate) downlink: Downlink,
-    /// The links that stand, and which one each is.
-    pub(crate) links: BTreeMap<PeerId, u64>,
     pub(crate) is_alive: bool,
     pub(crate) joined_at: u64,
     pub(crate) left_at: Option<u64>,
+    pub(crate) manners: Manners,
+    /// Where it is on the map.
+    pub(crate) home: Home,
+    /// Viewers that told the tracker of wrong media from it.
+    pub(crate) blamed_by: BTreeSet<PeerId>,
+    /// Nothing is handled before.
+    pub(crate) frozen_until: u64,
     /// The node's clock runs ahead of the world's by this much.
     pub(crate) clock_ahead: u64,
+    /// It runs fast by so many millionths.
+    pub(crate) drift_ppm: i64,
     /// What its estimate of the tracker's clock is wrong by.
     pub(crate) wall_error: i64,
     /// When its next timer fires, as far as it is set.
     pub(crate) timer_at: Option<u64>,
     /// Parts delivered last, by track: they come in order.
-    pub(crate) delivered: BTreeMap<u8, (u32, u32)>,
-    /// Backlogs last told.
-    pub(crate) told_backlogs: BTreeMap<PeerId, usize>,
-    pub(crate) latencies: Vec<u64>,
+    pub(crate) delivered: [Option<(u32, u32)>; TRACK_COUNT],
+    /// Samples of the true latency, microseconds.
+    pub(crate) latencies: Vec<u32>,
+    /// Blocks whose deadline lay between its first moving picture and its end.
+    pub(crate) due: Due,
+    /// The same for the stretch after a mass failure.
+    pub(crate) due_after_failure: Due,
+    /// Stripes whose provider died silently, as long as nothing of them came from somebody else.
+    pub(crate) orphaned: Vec<Orphaned>,
     sampled_at: u64,
+}
+
+/// Blocks that were due.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Due {
+    pub(crate) n: u32,
+    pub(crate) n_on_time: u32,
+}
+
+impl Due {
+    pub(crate) fn add(&mut self, n: u32, n_on_time: u32) {
+        self.n += n;
+        self.n_on_time += n_on_time;
+    }
+
+    /// Share that was there in time; `None` when nothing was due.
+    pub(crate) fn share(self) -> Option<f64> {
+        (self.n > 0).then(|| f64::from(self.n_on_time) / f64::from(self.n))
+    }
+}
+
+/// A stripe whose provider died silently.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Orphaned {
+    pub(crate) stripe: Stripe,
+    pub(crate) dead: PeerId,
+    pub(crate) at: u64,
 }
 
 /// How fast a node's access link is, bits per second.
@@ -59,28 +101,41 @@ impl Node {
             player: Player::default(),
             uplink: Uplink::new(access.up),
             downlink: Downlink::new(access.down),
-            links: BTreeMap::new(),
             is_alive: true,
             joined_at: now,
             left_at: None,
+            manners: Manners::Honest,
+            home: Home::tracker(),
+            blamed_by: BTreeSet::new(),
+            frozen_until: 0,
             clock_ahead: 0,
+            drift_ppm: 0,
             wall_error: 0,
             timer_at: None,
-            delivered: BTreeMap::new(),
-            told_backlogs: BTreeMap::new(),
+            delivered: [None; TRACK_COUNT],
             latencies: Vec::new(),
+            due: Due::default(),
+            due_after_failure: Due::default(),
+            orphaned: Vec::new(),
             sampled_at: 0,
         }
     }
 
     /// The node's own time.
     pub(crate) fn instant(&self, now: u64) -> Instant {
-        Instant::from_micros(now + self.clock_ahead)
+        let drift = i64::try_from(now).unwrap_or(i64::MAX) / 1_000 * self.drift_ppm / 1_000;
+        Instant::from_micros((now + self.clock_ahead).saturating_add_signed(drift))
     }
 
-    /// The world's time of one of the node's own.
+    /// When the node's clock shows this, or a little later.
     pub(crate) fn world_time(&self, instant: Instant) -> u64 {
-        instant.as_micros().saturating_sub(self.clock_ahead)
+        let shown = instant.as_micros().saturating_sub(self.clock_ahead);
+        let drift = i64::try_from(shown).unwrap_or(i64::MAX) / 1_000 * self.drift_ppm / 1_000;
+        let mut at = shown.saturating_add_signed(-drift);
+        while self.instant(at) < instant {
+            at += 1;
+        }
+        at
     }
 
     /// The tracker's clock as the node has it.
@@ -96,7 +151,7 @@ impl Node {
         }
         self.sampled_at = now;
         if let Some(latency) = self.player.latency_us(WallTime(WALL_AT_START + now), now) {
-            self.latencies.push(latency);
+            self.latencies.push(u32::try_from(latency).unwrap_or(u32::MAX));
         }
     }
 }

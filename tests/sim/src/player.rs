@@ -25,6 +25,8 @@ pub(crate) struct Player {
     seeks_until: Option<u64>,
     /// Whether the playhead was where media is, at least once.
     started_at: Option<u64>,
+    /// When a picture could first be seen, standing still or not.
+    first_frame_at: Option<u64>,
     is_waiting: bool,
     stalled_since: Option<u64>,
     stalls: Vec<(u64, u64)>,
@@ -42,6 +44,7 @@ impl Player {
             at: now,
             rate: self.rate.max(0.5),
             started_at: self.started_at,
+            first_frame_at: self.first_frame_at,
             stalls: core::mem::take(&mut self.stalls),
             played: self.played,
             is_waiting: true,
@@ -100,6 +103,11 @@ impl Player {
         self.started_at
     }
 
+    /// When a picture could first be seen.
+    pub(crate) fn first_frame_at(&self) -> Option<u64> {
+        self.first_frame_at
+    }
+
     /// Stalls as (begin, end), the one under way included.
     pub(crate) fn stalls(&self, now: u64) -> Vec<(u64, u64)> {
         let open = self.stalled_since.map(|since| (since, now));
@@ -126,6 +134,9 @@ impl Player {
             return;
         }
         let ahead = self.ahead();
+        if ahead > 0 {
+            self.first_frame_at.get_or_insert(from);
+        }
         let needed = if self.is_waiting { RESUME_AHEAD } else { 1 };
         if ahead < needed {
             self.begin_stall(from);

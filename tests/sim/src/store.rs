@@ -1,27 +1,43 @@
 //! What a node holds, as `media::Store` would: blocks count only once their descriptor is there.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 
 use cardume_media::PartId;
 use cardume_swarm::PartFacts;
-use cardume_wire::{BlockId, Epoch, PeerId, TrackId};
+use cardume_wire::{BlockId, BlockNumber, Epoch, PeerId};
+
+use crate::library::{Library, TRACK_COUNT};
 
 /// Blocks held back for their descriptor at most, as in the session.
 const UNVERIFIED_LIMIT: usize = 256;
+/// Blocks of a part at most: they are bits of one word.
+pub(crate) const BLOCKS_OF_PART_LIMIT: u32 = 64;
 
 /// The descriptors and blocks of one node.
 #[derive(Debug, Default)]
 pub(crate) struct Store {
     pub(crate) epoch: Option<Epoch>,
-    /// First block of a part to the part and which of its blocks are held.
-    tracks: BTreeMap<TrackId, BTreeMap<u32, Slot>>,
+    rows: [Row; TRACK_COUNT],
     unverified: Vec<(PeerId, BlockId)>,
 }
 
-#[derive(Debug)]
+/// The parts of one track.
+#[derive(Debug, Default)]
+struct Row {
+    /// Sequence of the first slot.
+    first: u32,
+    slots: VecDeque<Slot>,
+    /// Parts before this one are evicted; their slots wait until they are judged.
+    evicted_before: u32,
+    /// Parts before this one were judged.
+    judged_before: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
 struct Slot {
-    part: PartFacts,
-    held: Vec<bool>,
+    is_known: bool,
+    n_on_time: u8,
+    held: u64,
 }
 
 /// What became of a block.
@@ -33,6 +49,7 @@ pub(crate) enum Verdict {
 }
 
 impl Store {
+    /// Begins a broadcast with nothing.
     pub(crate) fn begin(&mut self, epoch: Epoch) {
         *self = Self { epoch: Some(epoch), ..Self::default() };
     }
@@ -42,30 +59,42 @@ impl Store {
         if self.epoch != Some(part.id.epoch) {
             return false;
         }
-        let track = self.tracks.entry(part.id.track).or_default();
-        if track.contains_key(&part.first_block.0) {
-            return false;
-        }
-        track.insert(part.first_block.0, Slot { part: *part, held: vec![false; part.n_blocks as usize] });
-        true
+        let Some(row) = self.rows.get_mut(usize::from(part.id.track.0)) else { return false };
+        row.slot_or_new(part.id.sequence).is_some_and(|slot| !core::mem::replace(&mut slot.is_known, true))
     }
 
-    pub(crate) fn insert_block(&mut self, from: PeerId, block: BlockId) -> Verdict {
+    /// Takes a block in; `is_on_time` says whether its deadline is still to come.
+    pub(crate) fn insert_block(
+        &mut self,
+        from: PeerId,
+        block: BlockId,
+        part: Option<&PartFacts>,
+        is_on_time: bool,
+    ) -> Verdict {
         if self.epoch > Some(block.epoch) {
             return Verdict::Useless;
         }
-        let Some((slot, index)) = self.slot(block) else {
+        let slot = part.and_then(|part| self.row_mut(part)?.slot_mut(part.id.sequence));
+        let (Some(part), Some(slot)) = (part, slot.filter(|slot| slot.is_known)) else {
             if self.unverified.len() < UNVERIFIED_LIMIT {
                 self.unverified.push((from, block));
             }
             return Verdict::Unverifiable;
         };
-        let was_held = core::mem::replace(&mut slot.held[index], true);
-        if was_held { Verdict::Useless } else { Verdict::Verified }
+        let bit = bit(part, block.number);
+        if slot.held & bit != 0 {
+            return Verdict::Useless;
+        }
+        slot.held |= bit;
+        slot.n_on_time += u8::from(is_on_time);
+        Verdict::Verified
     }
 
     /// The blocks that waited for this part's descriptor.
     pub(crate) fn take_waiting(&mut self, part: &PartFacts) -> Vec<(PeerId, BlockId)> {
+        if self.unverified.is_empty() {
+            return Vec::new();
+        }
         let is_ready = |(_, block): &(PeerId, BlockId)| {
             block.epoch == part.id.epoch && block.track == part.id.track && part.has_block(block.number)
         };
@@ -74,42 +103,120 @@ impl Store {
         ready
     }
 
-    pub(crate) fn holds(&self, block: BlockId) -> bool {
-        let track = self.tracks.get(&block.track).filter(|_| self.epoch == Some(block.epoch));
-        let slot = track.and_then(|track| track.range(..=block.number.0).next_back());
-        slot.is_some_and(|(first, slot)| {
-            slot.held.get((block.number.0 - first) as usize).copied().unwrap_or(false)
-        })
+    /// Whether the block of this part is held.
+    pub(crate) fn holds(&self, part: &PartFacts, number: BlockNumber) -> bool {
+        self.slot(part).is_some_and(|slot| slot.held & bit(part, number) != 0)
     }
 
-    pub(crate) fn part(&self, id: PartId) -> Option<&PartFacts> {
-        let track = self.tracks.get(&id.track).filter(|_| self.epoch == Some(id.epoch))?;
-        track.values().map(|slot| &slot.part).rfind(|part| part.id == id)
-    }
-
-    pub(crate) fn part_of(&self, block: BlockId) -> Option<&PartFacts> {
-        let track = self.tracks.get(&block.track).filter(|_| self.epoch == Some(block.epoch))?;
-        let (_, slot) = track.range(..=block.number.0).next_back()?;
-        slot.part.has_block(block.number).then_some(&slot.part)
+    /// Whether the descriptor is held.
+    pub(crate) fn knows(&self, part: &PartFacts) -> bool {
+        self.slot(part).is_some_and(|slot| slot.is_known)
     }
 
     /// Whether all of a part is held.
-    pub(crate) fn is_whole(&self, id: PartId) -> bool {
-        let Some(part) = self.part(id) else { return false };
-        let slot = self.tracks.get(&id.track).and_then(|track| track.get(&part.first_block.0));
-        slot.is_some_and(|slot| slot.held.iter().all(|held| *held))
+    pub(crate) fn is_whole(&self, part: &PartFacts) -> bool {
+        self.slot(part).is_some_and(|slot| slot.held.count_ones() == part.n_blocks)
     }
 
-    pub(crate) fn evict_before(&mut self, track: TrackId, sequence: u32) {
-        if let Some(track) = self.tracks.get_mut(&track) {
-            track.retain(|_, slot| slot.part.id.sequence >= sequence);
+    /// Forgets the parts of a track before this one.
+    pub(crate) fn evict_before(&mut self, id: PartId) {
+        if let Some(row) = self.rows.get_mut(usize::from(id.track.0)) {
+            row.evicted_before = row.evicted_before.max(id.sequence);
+            row.tidy();
         }
     }
 
-    fn slot(&mut self, block: BlockId) -> Option<(&mut Slot, usize)> {
-        let track = self.tracks.get_mut(&block.track).filter(|_| self.epoch == Some(block.epoch))?;
-        let (first, slot) = track.range_mut(..=block.number.0).next_back()?;
-        let index = (block.number.0 - first) as usize;
-        (index < slot.held.len()).then_some((slot, index))
+    /// Says of each part whose deadline has passed, and was not said yet, how many blocks it has and how many were here
+    /// in time. Parts with a deadline before `from` are left out.
+    pub(crate) fn judge(
+        &mut self,
+        library: &Library,
+        deadlines: Deadlines,
+        mut verdict: impl FnMut(u64, u32, u32),
+    ) {
+        if self.epoch.is_none() || self.epoch != library.epoch() {
+            return;
+        }
+        for (track, row) in self.rows.iter_mut().enumerate() {
+            let parts = library.parts(track);
+            let skipped = parts.partition_point(|part| deadlines.of(&part.facts) < deadlines.from);
+            let first = skipped.max(row.judged_before as usize);
+            let mut judged_before = first;
+            for part in parts.iter().skip(first) {
+                let deadline = deadlines.of(&part.facts);
+                if deadline > deadlines.until {
+                    break;
+                }
+                let slot = row.slot_mut(part.facts.id.sequence).map_or(Slot::default(), |slot| *slot);
+                verdict(deadline, part.facts.n_blocks, u32::from(slot.n_on_time));
+                judged_before += 1;
+            }
+            row.judged_before = u32::try_from(judged_before).unwrap_or(u32::MAX);
+            row.tidy();
+        }
     }
+
+    fn slot(&self, part: &PartFacts) -> Option<&Slot> {
+        let row = self.rows.get(usize::from(part.id.track.0))?;
+        if self.epoch != Some(part.id.epoch) || part.id.sequence < row.evicted_before {
+            return None;
+        }
+        row.slots.get(part.id.sequence.checked_sub(row.first)? as usize)
+    }
+
+    fn row_mut(&mut self, part: &PartFacts) -> Option<&mut Row> {
+        self.rows.get_mut(usize::from(part.id.track.0)).filter(|_| self.epoch == Some(part.id.epoch))
+    }
+}
+
+/// Which deadlines are judged, microseconds of the run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadlines {
+    /// From the end of a part's capture to when it must be there.
+    pub(crate) latency: u64,
+    /// The first.
+    pub(crate) from: u64,
+    /// The last.
+    pub(crate) until: u64,
+}
+
+impl Deadlines {
+    /// When a part must be there.
+    pub(crate) fn of(&self, part: &PartFacts) -> u64 {
+        crate::broadcast::captured_end(part) + self.latency
+    }
+}
+
+impl Row {
+    fn slot_mut(&mut self, sequence: u32) -> Option<&mut Slot> {
+        let index = sequence.checked_sub(self.first)? as usize;
+        self.slots.get_mut(index)
+    }
+
+    fn slot_or_new(&mut self, sequence: u32) -> Option<&mut Slot> {
+        if self.slots.is_empty() {
+            self.first = sequence;
+        }
+        while sequence < self.first {
+            self.first -= 1;
+            self.slots.push_front(Slot::default());
+        }
+        let index = (sequence - self.first) as usize;
+        while self.slots.len() <= index {
+            self.slots.push_back(Slot::default());
+        }
+        self.slots.get_mut(index)
+    }
+
+    /// Drops the slots of parts that are evicted and judged.
+    fn tidy(&mut self) {
+        while self.first < self.evicted_before.min(self.judged_before) && self.slots.pop_front().is_some() {
+            self.first += 1;
+        }
+    }
+}
+
+fn bit(part: &PartFacts, number: BlockNumber) -> u64 {
+    let index = number.0.wrapping_sub(part.first_block.0);
+    if index < BLOCKS_OF_PART_LIMIT { 1 << index } else { 0 }
 }

@@ -2,12 +2,13 @@
 //! A failure names its seed; `cargo run -p cardume-sim -- NAME --seed N` replays it.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
-use cardume_sim::{Report, World, named};
+use cardume_sim::{Report, Scenario, World};
 
 const SEEDS: [u64; 3] = [1, 2, 3];
 
 fn run(name: &str, seed: u64, n_viewers: Option<usize>) -> Report {
-    let scenario = named(name, n_viewers).unwrap();
+    let scenario = Scenario::load(name).unwrap();
+    let scenario = n_viewers.map_or(scenario.clone(), |n| scenario.with_viewers(n));
     let report = World::new(scenario, seed).run(|_| {});
     assert_eq!(report.violations, [""; 0], "{name} seed {seed}");
     report
@@ -26,7 +27,7 @@ fn six_tabs_play_on_a_budget_of_three_copies() {
         assert_eq!(report.n_never_started, 0, "seed {seed}");
         assert!(report.longest_stall_ms <= 500, "seed {seed}: {}", report.table());
         assert!(report.latency_ms[3] <= 2500, "seed {seed}: {}", report.table());
-        assert!(report.server_copies_peak <= 3.0, "seed {seed}: {}", report.table());
+        assert!(report.server.copies_peak <= 3.0, "seed {seed}: {}", report.table());
     }
 }
 
@@ -68,6 +69,6 @@ fn a_swarm_on_real_access_links_with_churn_keeps_most_viewers_playing() {
     for seed in &SEEDS[..2] {
         let report = run("first-light", *seed, Some(40));
         assert!(report.continuity > 0.95, "seed {seed}: {}", report.table());
-        assert!(report.server_copies_peak <= 10.0, "seed {seed}: {}", report.table());
+        assert!(report.server.copies_peak <= 10.0, "seed {seed}: {}", report.table());
     }
 }

@@ -1,20 +1,30 @@
 //! The event loop: virtual time, messages, timers, joins and departures.
 
+mod alive;
+mod census;
+mod freezing;
 mod geography;
+mod invariants;
+mod judging;
 mod people;
 mod traffic;
 
-use core::cmp::Ordering;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
-use cardume_swarm::{BitsPerSec, CatalogFacts, Config, Input, Output, PartFacts, Peer};
-use cardume_wire::{BlockId, BlockNumber, PeerId};
+use cardume_media::PartId;
+use cardume_swarm::{BitsPerSec, CatalogFacts, Config, Input, Output, Peer};
+use cardume_wire::{BlockId, BlockNumber, PeerId, Stripe, TrackId};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
+use alive::Alive;
+
 use crate::broadcast::{Broadcast, micros};
+use crate::library::Library;
+use crate::measure::Measures;
 use crate::network::Packet;
 use crate::node::{Access, Node};
+use crate::queue::Queue;
 use crate::report::Report;
 use crate::{Incident, Scenario};
 
@@ -28,6 +38,17 @@ const CLOCK_INTERVAL: u64 = 10_000_000;
 const DEATH_NOTICED: u64 = 20_000_000;
 /// ICE gives up after so long.
 const CONNECT_FAILED: u64 = 6_000_000;
+/// Round trips between two viewers until data flows: one of ICE checks, two of DTLS 1.2, one of SCTP, whose second one
+/// carries data already.
+const CONNECT_ROUND_TRIPS: u64 = 4;
+/// Round trips until a viewer's session begins: TCP, TLS 1.3, the upgrade to a WebSocket, hello and welcome.
+const WELCOME_ROUND_TRIPS: u64 = 4;
+/// Round trips until the link to the server stands after that: another WebSocket.
+const SERVER_LINK_ROUND_TRIPS: u64 = 3;
+/// What follows sooner than this, microseconds, happens at once: one event less.
+const INSTANT: u64 = 200;
+/// A closed link is noticed this much later than the last message before it, microseconds.
+const CLOSING: u64 = 1_000;
 /// What the tracker takes for an answer.
 const TRACKER: u64 = 40_000;
 /// Peers the tracker names at a time.
@@ -53,15 +74,16 @@ pub struct World {
     seed: u64,
     rng: ChaCha8Rng,
     now: u64,
-    events: BinaryHeap<Scheduled>,
-    n_scheduled: u64,
+    events: Queue<Event>,
     n_events: u64,
     n_links: u64,
     pub(crate) nodes: Vec<Node>,
+    alive: Alive,
     broadcast: Option<Broadcast>,
     epoch: u32,
     catalog: Option<CatalogFacts>,
-    parts: BTreeMap<(u32, u8, u32), PartFacts>,
+    pub(crate) library: Library,
+    pub(crate) measures: Measures,
     server_sent: VecDeque<(u64, usize)>,
     server_second: usize,
     pub(crate) busiest_second: usize,
@@ -71,32 +93,34 @@ pub struct World {
     pub(crate) recoveries: Vec<u64>,
     pub(crate) violations: Vec<String>,
     traced: Option<PeerId>,
+    census_interval: Option<u64>,
+    /// Viewers that were above themselves at the last look, and at how many looks in a row.
+    circles: BTreeMap<(PeerId, Stripe), u32>,
+    /// When the survivors of a mass failure are judged.
+    after_failure: Option<core::ops::Range<u64>>,
 }
 
 #[derive(Clone, Debug)]
 enum Event {
     Join,
+    Welcome(PeerId),
     Publish,
     Timer(PeerId),
     PlayerTick(PeerId),
     Clock(PeerId),
-    UplinkDone(Box<Packet>),
+    Uplink(PeerId),
     AtDownlink(Box<Packet>),
     Arrive(Box<Packet>),
     OpenLink(PeerId, PeerId),
     ConnectFailed(PeerId, PeerId),
     LinkClosed { at: PeerId, peer: PeerId, link: u64 },
     Suggest(PeerId, Vec<PeerId>),
+    Depart { viewer: PeerId, is_silent: bool },
+    Lose { viewer: PeerId, is_silent: bool },
+    Freeze(PeerId),
     Churn,
     Incident(Incident),
     Broadcast,
-}
-
-#[derive(Debug)]
-struct Scheduled {
-    at: u64,
-    order: u64,
-    event: Event,
 }
 
 impl World {
@@ -106,15 +130,16 @@ impl World {
             seed,
             rng: ChaCha8Rng::seed_from_u64(seed),
             now: 0,
-            events: BinaryHeap::new(),
-            n_scheduled: 0,
+            events: Queue::new(),
             n_events: 0,
             n_links: 0,
             nodes: Vec::new(),
+            alive: Alive::default(),
             broadcast: None,
             epoch: 0,
             catalog: None,
-            parts: BTreeMap::new(),
+            library: Library::default(),
+            measures: Measures::default(),
             server_sent: VecDeque::new(),
             server_second: 0,
             busiest_second: 0,
@@ -123,6 +148,9 @@ impl World {
             recoveries: Vec::new(),
             violations: Vec::new(),
             traced: None,
+            census_interval: None,
+            circles: BTreeMap::new(),
+            after_failure: None,
             scenario,
         };
         world.prepare();
@@ -138,17 +166,19 @@ impl World {
     pub fn run(mut self, mut progress: impl FnMut(Progress)) -> Report {
         let end = micros(self.scenario.length);
         let mut second = 0;
-        while let Some(scheduled) = self.events.pop() {
-            if scheduled.at > end {
+        while let Some((at, event)) = self.events.pop() {
+            if at > end {
                 break;
             }
-            self.now = scheduled.at;
+            self.now = at;
             self.n_events += 1;
             if self.now / 1_000_000 > second {
                 second = self.now / 1_000_000;
+                self.census(second);
+                self.check_circles();
                 progress(Progress { seconds: second, n_events: self.n_events });
             }
-            self.perform(scheduled.event);
+            self.dispatch(event);
         }
         self.now = end;
         Report::of(&mut self, end)
@@ -168,47 +198,55 @@ impl World {
         let server = self.server_node();
         self.nodes.push(server);
         self.drive(PeerId::SERVER);
-        self.schedule(micros(self.scenario.broadcast_at), Event::Broadcast);
-        let interval = micros(self.scenario.join_interval);
-        for index in 0..self.scenario.n_viewers as u64 {
-            let jitter = self.below(interval / 2);
-            self.schedule(micros(self.scenario.join_at) + index * interval + jitter, Event::Join);
+        self.schedule(micros(self.scenario.stream.begins_at), Event::Broadcast);
+        self.note_failures();
+        let joined = self.schedule_joins();
+        if let Some(churn) = &self.scenario.audience.churn {
+            let interval = micros(churn.interval);
+            self.schedule(joined + interval, Event::Churn);
         }
-        let joined = micros(self.scenario.join_at) + self.scenario.n_viewers as u64 * interval;
-        let churn = micros(self.scenario.churn.interval);
-        if churn > 0 {
-            self.schedule(joined + churn, Event::Churn);
+        for incident in self.scenario.incidents.clone() {
+            self.schedule(micros(incident.at), Event::Incident(incident));
         }
-        for (at, incident) in self.scenario.incidents.clone() {
-            self.schedule(micros(at), Event::Incident(incident));
+    }
+
+    /// Performs an event now, or once its viewer thaws.
+    fn dispatch(&mut self, event: Event) {
+        match self.thaws_at(&event) {
+            Some(thaw) => self.schedule(thaw, event),
+            None => self.perform(event),
         }
     }
 
     fn perform(&mut self, event: Event) {
         match event {
             Event::Join => self.join(),
+            Event::Welcome(id) => self.welcome(id),
             Event::Publish => self.publish(),
             Event::Timer(id) => self.timer(id),
             Event::PlayerTick(id) => self.player_tick(id),
             Event::Clock(id) => self.clock(id),
-            Event::UplinkDone(packet) => self.uplink_done(*packet),
+            Event::Uplink(id) => self.uplink_free(id),
             Event::AtDownlink(packet) => self.at_downlink(packet),
             Event::Arrive(packet) => self.arrive(*packet),
             Event::OpenLink(a, b) => self.open_link(a, b),
             Event::ConnectFailed(at, peer) => self.input(at, Input::ConnectFailed { peer }),
             Event::LinkClosed { at, peer, link } => self.link_closed(at, peer, link),
             Event::Suggest(id, peers) => self.input(id, Input::Suggested { peers }),
+            Event::Depart { viewer, is_silent } => self.depart(viewer, is_silent),
+            Event::Lose { viewer, is_silent } => self.lose(viewer, is_silent),
+            Event::Freeze(id) => self.freeze(id),
             Event::Churn => self.churn(),
-            Event::Incident(incident) => self.incident(incident),
+            Event::Incident(incident) => self.incident(&incident),
             Event::Broadcast => self.begin_broadcast(),
         }
     }
 
     fn server_node(&self) -> Node {
-        let rate = self.scenario.video_rate + self.scenario.audio_rate;
-        let budget = self.scenario.budget_percent.map(|percent| BitsPerSec(rate * percent / 100));
+        let budget = self.scenario.budget().map(BitsPerSec);
         let now = cardume_swarm::Instant::from_micros(self.now);
-        let peer = Peer::new(Config::server(budget), self.seed, now);
+        let config = Config { target_latency: self.scenario.stream.target_latency, ..Config::server(budget) };
+        let peer = Peer::new(config, self.seed, now);
         let mut node = Node::new(PeerId::SERVER, peer, SERVER_ACCESS, self.now);
         let wall = node.wall(self.now);
         node.peer.handle_input(Input::Clock { wall }, now);
@@ -220,11 +258,12 @@ impl World {
             return;
         }
         self.epoch += 1;
-        let broadcast = Broadcast::new(&self.scenario, self.epoch, self.now);
+        let broadcast = Broadcast::new(&self.scenario.stream, self.epoch, self.now);
         let catalog = broadcast.catalog();
         self.schedule(broadcast.next_at(), Event::Publish);
         self.broadcast = Some(broadcast);
         self.catalog = Some(catalog.clone());
+        self.library.begin(catalog.epoch);
         self.nodes[0].store.begin(catalog.epoch);
         self.input(PeerId::SERVER, Input::Catalog(catalog));
     }
@@ -235,13 +274,13 @@ impl World {
         let next_at = broadcast.next_at();
         self.schedule(next_at, Event::Publish);
         for part in parts {
-            self.parts.insert((part.id.epoch.0, part.id.track.0, part.id.sequence), part);
+            self.library.publish(part, self.now);
             self.nodes[0].store.insert_part(&part);
             self.input(PeerId::SERVER, Input::Descriptor { from: None, part });
             for number in part.first_block.0..part.first_block.0 + part.n_blocks {
                 let block =
                     BlockId { epoch: part.id.epoch, track: part.id.track, number: BlockNumber(number) };
-                self.nodes[0].store.insert_block(PeerId::SERVER, block);
+                self.nodes[0].store.insert_block(PeerId::SERVER, block, Some(&part), true);
                 self.input(PeerId::SERVER, Input::Block { from: None, block });
             }
         }
@@ -250,7 +289,8 @@ impl World {
     fn timer(&mut self, id: PeerId) {
         let now = self.now;
         let Some(node) = self.live(id) else { return };
-        if node.timer_at != Some(now) {
+        // A later one than what is set is of before; an earlier one waited for a thaw.
+        if node.timer_at.is_none_or(|at| at > now) {
             return;
         }
         node.timer_at = None;
@@ -264,6 +304,7 @@ impl World {
         let Some(node) = self.live(id) else { return };
         let state = node.player.state(now);
         node.sample_latency(now);
+        self.judge(id);
         self.input(id, Input::Player(state));
         self.tell_backlogs(id);
         self.note_recovery(id);
@@ -322,27 +363,26 @@ impl World {
             Output::Deliver { part } => self.deliver(id, part),
             Output::Connect { peer } => self.connect(id, peer),
             Output::Disconnect { peer, .. } => self.close_link(id, peer),
-            Output::Blame { peer } => self.violate(&format!("{id} blames {peer}, who did no wrong")),
+            Output::Blame { peer } => self.blamed(id, peer),
             Output::FindNeighbours { without } => {
                 if self.nodes[0].is_alive {
                     let peers = self.suggestions(id, &without);
                     self.schedule(now + self.rtt(id, PeerId::SERVER) + TRACKER, Event::Suggest(id, peers));
                 }
             }
-            Output::Evict { track, before_sequence } => {
-                self.nodes[index_of(id)].store.evict_before(track, before_sequence);
-            }
+            Output::Evict { track, before_sequence } => self.evict(id, track, before_sequence),
             Output::SetRate(rate) => self.nodes[index_of(id)].player.set_rate(rate, now),
             Output::Seek { to_us } => self.nodes[index_of(id)].player.seek(to_us, now),
         }
     }
 
-    fn deliver(&mut self, id: PeerId, part: cardume_media::PartId) {
+    fn deliver(&mut self, id: PeerId, part: PartId) {
         let now = self.now;
         let node = &mut self.nodes[index_of(id)];
-        let last = node.delivered.insert(part.track.0, (part.epoch.0, part.sequence));
-        let is_whole = node.store.is_whole(part);
-        let facts = node.store.part(part).copied();
+        let Some(delivered) = node.delivered.get_mut(usize::from(part.track.0)) else { return };
+        let last = delivered.replace((part.epoch.0, part.sequence));
+        let facts = self.library.part(part).map(|published| published.facts);
+        let is_whole = facts.is_some_and(|facts| node.store.is_whole(&facts));
         if last.is_some_and(|last| last >= (part.epoch.0, part.sequence)) {
             self.violate(&format!("{id} delivers {part:?} after {last:?}"));
         }
@@ -358,6 +398,13 @@ impl World {
         }
     }
 
+    fn evict(&mut self, id: PeerId, track: TrackId, sequence: u32) {
+        let store = &mut self.nodes[index_of(id)].store;
+        if let Some(epoch) = store.epoch {
+            store.evict_before(PartId { epoch, track, sequence });
+        }
+    }
+
     fn violate(&mut self, what: &str) {
         if self.violations.len() < VIOLATION_LIMIT {
             self.violations.push(format!("{} us: {what}", self.now));
@@ -368,52 +415,15 @@ impl World {
         self.nodes.get_mut(index_of(id)).filter(|node| node.is_alive)
     }
 
-    fn percentile(&mut self, points: [u64; 5]) -> u64 {
-        let at = self.below(10_000);
-        percentile(points, at)
-    }
-
     fn below(&mut self, limit: u64) -> u64 {
         self.rng.next_u64() % limit.max(1)
     }
 
     fn schedule(&mut self, at: u64, event: Event) {
-        self.n_scheduled += 1;
-        self.events.push(Scheduled { at, order: self.n_scheduled, event });
+        self.events.push(at, event);
     }
-}
-
-/// The value at a place of a distribution given by its 5th, 25th, 50th, 75th and 95th percentile; `at` of 10,000.
-fn percentile(points: [u64; 5], at: u64) -> u64 {
-    const PLACES: [u64; 5] = [500, 2_500, 5_000, 7_500, 9_500];
-    let at = at.clamp(PLACES[0], PLACES[4]);
-    let upper = PLACES.iter().position(|place| at <= *place).unwrap_or(4).max(1);
-    let (from, to) = (PLACES[upper - 1], PLACES[upper]);
-    let (low, high) = (points[upper - 1], points[upper]);
-    low + (high - low) * (at - from) / (to - from)
 }
 
 fn index_of(id: PeerId) -> usize {
     usize::try_from(id.number()).unwrap_or(usize::MAX)
 }
-
-impl Ord for Scheduled {
-    /// The earliest is the greatest, as the heap gives the greatest first.
-    fn cmp(&self, other: &Self) -> Ordering {
-        (other.at, other.order).cmp(&(self.at, self.order))
-    }
-}
-
-impl PartialOrd for Scheduled {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Scheduled {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Scheduled {}

@@ -1,39 +1,124 @@
 //! Who joins, leaves and dies.
 
+use std::collections::BTreeSet;
+
 use cardume_swarm::{BitsPerSec, Config, Input, Peer};
 use cardume_wire::PeerId;
 use rand_chacha::rand_core::Rng;
 
-use super::{DEATH_NOTICED, Event, PLAYER_INTERVAL, SUGGESTED, World, index_of};
-use crate::Incident;
+use super::{
+    DEATH_NOTICED, Event, PLAYER_INTERVAL, SERVER_LINK_ROUND_TRIPS, SUGGESTED, WELCOME_ROUND_TRIPS, World,
+    index_of,
+};
 use crate::broadcast::micros;
-use crate::node::{Access, Node};
+use crate::node::{Access, Node, Orphaned};
+use crate::{Incident, Manners, Spacing, What, Who};
+
+/// Different viewers that must blame a peer before the tracker suggests it to nobody any more and closes its link to the
+/// server peer; as in the tracker.
+const BLAME_LIMIT: usize = 3;
+/// Draws of somebody young before anybody will do.
+const YOUNG_DRAWS: usize = 64;
+/// Younger viewers than this are as likely to go as those of this age, microseconds.
+const YOUNG_MIN: u64 = 1_000_000;
+/// Joiners of an incident without an interval come within this time, microseconds.
+const JOIN_WITHIN: u64 = 2_000_000;
+/// Viewers learn within this time that the tracker is back, microseconds.
+const RETURN_WITHIN: u64 = 1_500_000;
 
 impl World {
+    /// Schedules the viewers of the phases; returns when the last has come.
+    pub(super) fn schedule_joins(&mut self) -> u64 {
+        let mut at = micros(self.scenario.audience.join_at);
+        for phase in self.scenario.audience.phases.clone() {
+            let interval = micros(phase.interval);
+            for _ in 0..phase.n {
+                let wait = self.wait(interval, phase.spacing);
+                match phase.spacing {
+                    Spacing::Fixed => {
+                        self.schedule(at + wait - interval, Event::Join);
+                        at += interval;
+                    }
+                    Spacing::Exponential => {
+                        at += wait;
+                        self.schedule(at, Event::Join);
+                    }
+                }
+            }
+        }
+        at
+    }
+
+    /// Time to the next event of a row: a whole interval and a jitter of up to half of it, or exponential.
+    fn wait(&mut self, interval: u64, spacing: Spacing) -> u64 {
+        match spacing {
+            Spacing::Fixed => interval + self.below(interval / 2),
+            Spacing::Exponential => self.exponential(interval),
+        }
+    }
+
+    /// An exponentially distributed time with this mean, microseconds.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss,
+        reason = "positive, and far below 2^52"
+    )]
+    pub(super) fn exponential(&mut self, mean: u64) -> u64 {
+        let share = crate::chance::share(self.rng.next_u64());
+        (-(1.0 - share).ln() * mean as f64) as u64
+    }
+
     pub(super) fn join(&mut self) {
         let id = PeerId::new(self.nodes.len() as u64);
-        let up = self.percentile(self.scenario.uplinks);
-        let clock_ahead = self.below(1_000_000_000);
-        let error = micros(self.scenario.clock_error);
-        let wall_error =
-            i64::try_from(self.below(2 * error + 1)).unwrap_or(0) - i64::try_from(error).unwrap_or(0);
-        let mut config = Config::viewer(id);
-        config.uplink_guess = self.scenario.is_uplink_known.then_some(BitsPerSec(up));
         let seed = self.rng.next_u64();
-        let born = cardume_swarm::Instant::from_micros(self.now + clock_ahead);
-        let peer = Peer::new(config, seed, born);
-        let mut node = Node::new(id, peer, Access { up, down: self.scenario.downlink }, self.now);
-        node.clock_ahead = clock_ahead;
-        node.wall_error = wall_error;
+        let welcome_at = self.now + WELCOME_ROUND_TRIPS * self.rtt(id, PeerId::SERVER);
+        let node = self.new_node(id, seed, welcome_at);
         self.nodes.push(node);
+        self.schedule(welcome_at, Event::Welcome(id));
+        if let Some((stay, is_silent)) = self.population().stay(id) {
+            self.schedule(self.now + stay, Event::Depart { viewer: id, is_silent });
+        }
+    }
+
+    /// The tracker knows the viewer, and its session begins.
+    pub(super) fn welcome(&mut self, id: PeerId) {
+        if self.live(id).is_none() {
+            return;
+        }
+        let peers = self.suggestions(id, &[]);
+        self.alive.insert(id);
         self.drive(id);
-        let rtt = self.rtt(id, PeerId::SERVER);
-        self.schedule(self.now + rtt, Event::Clock(id));
-        self.schedule(self.now + rtt * 3 / 2, Event::OpenLink(id, PeerId::SERVER));
+        self.clock(id);
+        self.input(id, Input::Suggested { peers });
+        let link_at = self.now + SERVER_LINK_ROUND_TRIPS * self.rtt(id, PeerId::SERVER);
+        self.schedule(link_at, Event::OpenLink(id, PeerId::SERVER));
         let first_look = self.now + self.below(PLAYER_INTERVAL);
         self.schedule(first_look, Event::PlayerTick(id));
-        let peers = self.suggestions(id, &[]);
-        self.schedule(self.now + rtt, Event::Suggest(id, peers));
+        self.schedule_freeze(id);
+    }
+
+    fn new_node(&self, id: PeerId, seed: u64, born_at: u64) -> Node {
+        let population = self.population();
+        let up = population.uplink(id);
+        let manners = population.manners(id);
+        let clock_ahead = population.clock_ahead(id);
+        let guess = self.scenario.access.is_known.then_some(BitsPerSec(up));
+        let config = Config {
+            target_latency: self.scenario.stream.target_latency,
+            uplink_limit: (manners == Manners::FreeRider).then_some(BitsPerSec(0)),
+            uplink_guess: guess,
+            ..Config::viewer(id)
+        };
+        let born = cardume_swarm::Instant::from_micros(born_at + clock_ahead);
+        let access = Access { up, down: self.scenario.access.downlink };
+        let mut node = Node::new(id, Peer::new(config, seed, born), access, self.now);
+        node.manners = manners;
+        node.home = population.home(id);
+        node.clock_ahead = clock_ahead;
+        node.drift_ppm = population.drift_ppm(id);
+        node.wall_error = population.wall_error(id);
+        node
     }
 
     pub(super) fn leave(&mut self, id: PeerId) {
@@ -43,13 +128,9 @@ impl World {
 
     pub(super) fn die(&mut self, id: PeerId) {
         let now = self.now;
-        let children: Vec<PeerId> = {
-            let stats = self.nodes[index_of(id)].peer.stats(self.nodes[index_of(id)].instant(now));
-            stats.neighbours.iter().filter(|n| !n.child_in.is_empty()).map(|n| n.peer).collect()
-        };
-        self.orphans.extend(children.into_iter().map(|child| (child, id, now)));
-        let links: Vec<(PeerId, u64)> =
-            self.nodes[index_of(id)].links.iter().map(|(&p, &l)| (p, l)).collect();
+        self.orphan_children(id);
+        let links = self.nodes[index_of(id)].uplink.links();
+        let links: Vec<(PeerId, u64)> = links.iter().map(|link| (link.peer, link.number)).collect();
         for (peer, link) in links {
             // The tracker's side of a WebSocket is told by the operating system.
             let after =
@@ -59,71 +140,151 @@ impl World {
         self.stop(id);
     }
 
+    /// Those whom the dead one fed notice it by themselves; how long that takes is measured.
+    fn orphan_children(&mut self, id: PeerId) {
+        let now = self.now;
+        let node = &self.nodes[index_of(id)];
+        let fed = node.peer.stats(node.instant(now)).neighbours;
+        for neighbour in fed.into_iter().filter(|neighbour| !neighbour.child_in.is_empty()) {
+            self.orphans.push((neighbour.peer, id, now));
+            let orphaned =
+                neighbour.child_in.into_iter().map(|stripe| Orphaned { stripe, dead: id, at: now });
+            self.nodes[index_of(neighbour.peer)].orphaned.extend(orphaned);
+        }
+    }
+
     /// What a dead feeder's goodbye would carry still goes out; nothing else happens to the node.
-    pub(super) fn stop(&mut self, id: PeerId) {
+    fn stop(&mut self, id: PeerId) {
         let now = self.now;
         let node = &mut self.nodes[index_of(id)];
         node.player.state(now);
+        self.judge(id);
+        let node = &mut self.nodes[index_of(id)];
         node.is_alive = false;
         node.left_at = Some(now);
+        self.alive.remove(id);
     }
 
     pub(super) fn churn(&mut self) {
-        let interval = micros(self.scenario.churn.interval);
-        let viewers = self.viewers();
-        if viewers.is_empty() {
-            return;
+        let Some(churn) = self.scenario.audience.churn.clone() else { return };
+        let interval = micros(churn.interval);
+        let victim = match churn.who {
+            Who::Any => self.anyone(),
+            Who::Young => self.somebody_young(),
+        };
+        if let Some(victim) = victim {
+            let is_silent = self.below(100) < churn.silent_percent;
+            self.go(victim, is_silent);
         }
-        let index = usize::try_from(self.below(viewers.len() as u64)).unwrap_or(0);
-        if self.below(100) < self.scenario.churn.silent_percent {
-            self.die(viewers[index]);
-        } else {
-            self.leave(viewers[index]);
-        }
-        let wait = self.below(interval);
-        self.schedule(self.now + wait, Event::Join);
-        self.schedule(self.now + interval, Event::Churn);
+        let arrival = self.below(interval);
+        self.schedule(self.now + arrival, Event::Join);
+        let wait = match churn.spacing {
+            Spacing::Fixed => interval,
+            Spacing::Exponential => self.exponential(interval),
+        };
+        self.schedule(self.now + wait, Event::Churn);
     }
 
-    pub(super) fn incident(&mut self, incident: Incident) {
-        match incident {
-            Incident::KillFeeder => self.feeder().into_iter().for_each(|id| self.die(id)),
-            Incident::FeederLeaves => self.feeder().into_iter().for_each(|id| self.leave(id)),
-            Incident::ServerDies => {
+    /// A viewer whose time is over; another takes its place.
+    pub(super) fn depart(&mut self, viewer: PeerId, is_silent: bool) {
+        if self.live(viewer).is_some() {
+            self.go(viewer, is_silent);
+            self.schedule(self.now, Event::Join);
+        }
+    }
+
+    fn go(&mut self, viewer: PeerId, is_silent: bool) {
+        if is_silent {
+            self.die(viewer);
+        } else {
+            self.leave(viewer);
+        }
+    }
+
+    fn anyone(&mut self) -> Option<PeerId> {
+        let n = self.alive.len() as u64;
+        let index = usize::try_from(self.below(n)).unwrap_or(0);
+        self.alive.at(index)
+    }
+
+    /// Anyone, with a likelihood inverse to the time since joining.
+    fn somebody_young(&mut self) -> Option<PeerId> {
+        for _ in 0..YOUNG_DRAWS {
+            let candidate = self.anyone()?;
+            let age = self.now - self.nodes[index_of(candidate)].joined_at;
+            if self.below(age.max(YOUNG_MIN)) < YOUNG_MIN {
+                return Some(candidate);
+            }
+        }
+        self.anyone()
+    }
+
+    pub(super) fn incident(&mut self, incident: &Incident) {
+        match incident.what {
+            What::KillFeeder => self.feeder().into_iter().for_each(|id| self.die(id)),
+            What::FeederLeaves => self.feeder().into_iter().for_each(|id| self.leave(id)),
+            What::ServerDies => {
                 self.broadcast = None;
                 self.die(PeerId::SERVER);
             }
-            Incident::ServerReturns => self.return_server(),
-            Incident::Leave(n) => {
-                let viewers = self.viewers();
-                let last = viewers.into_iter().rev().take(n);
-                last.for_each(|id| self.leave(id));
-            }
-            Incident::Join(n) => {
-                for _ in 0..n {
-                    let wait = self.below(2_000_000);
-                    self.schedule(self.now + wait, Event::Join);
-                }
-            }
+            What::ServerReturns => self.return_server(),
+            What::Join => self.join_many(incident),
+            What::Leave | What::Die => self.lose_many(incident),
         }
     }
 
-    pub(super) fn return_server(&mut self) {
+    fn join_many(&mut self, incident: &Incident) {
+        for index in 0..self.concerned(incident) as u64 {
+            let interval = micros(incident.interval);
+            let wait = if interval == 0 { self.below(JOIN_WITHIN) } else { index * interval };
+            self.schedule(self.now + wait, Event::Join);
+        }
+    }
+
+    fn lose_many(&mut self, incident: &Incident) {
+        let n = self.concerned(incident);
+        let is_silent = incident.what == What::Die;
+        let mut victims: Vec<PeerId> = self.alive.iter().collect();
+        victims.sort_unstable_by(|a, b| b.cmp(a));
+        for index in 0..n.min(victims.len()) {
+            if is_silent {
+                let left = (victims.len() - index) as u64;
+                let chosen = index + usize::try_from(self.below(left)).unwrap_or(0);
+                victims.swap(index, chosen);
+            }
+            let at = self.now + index as u64 * micros(incident.interval);
+            self.schedule(at, Event::Lose { viewer: victims[index], is_silent });
+        }
+    }
+
+    /// A viewer that an incident takes, if it is still there.
+    pub(super) fn lose(&mut self, viewer: PeerId, is_silent: bool) {
+        if self.live(viewer).is_some() {
+            self.go(viewer, is_silent);
+        }
+    }
+
+    fn concerned(&self, incident: &Incident) -> usize {
+        let share = |percent| self.alive.len() * usize::try_from(percent).unwrap_or(0) / 100;
+        incident.n.or(incident.percent.map(share)).unwrap_or(0)
+    }
+
+    fn return_server(&mut self) {
         self.nodes[0] = self.server_node();
         self.drive(PeerId::SERVER);
-        for id in self.viewers() {
-            let wait = self.below(1_500_000);
+        for id in self.alive.sorted() {
+            let wait = self.below(RETURN_WITHIN);
             self.schedule(self.now + wait, Event::OpenLink(id, PeerId::SERVER));
         }
         self.schedule(self.now + 1_000_000, Event::Broadcast);
     }
 
-    pub(super) fn feeder(&self) -> Option<PeerId> {
+    fn feeder(&self) -> Option<PeerId> {
         let fed = |id: &PeerId| {
             let node = &self.nodes[index_of(*id)];
             node.peer.stats(node.instant(self.now)).n_children
         };
-        self.viewers().into_iter().max_by_key(fed)
+        self.alive.sorted().into_iter().max_by_key(fed)
     }
 
     pub(super) fn note_recovery(&mut self, id: PeerId) {
@@ -143,18 +304,35 @@ impl World {
         self.recoveries.extend(over.into_iter().map(|(_, _, since)| now - since));
     }
 
-    /// Living viewers by rising id.
-    pub(super) fn viewers(&self) -> Vec<PeerId> {
-        self.nodes.iter().skip(1).filter(|node| node.is_alive).map(|node| node.id).collect()
+    /// Somebody tells the tracker of wrong media: an injustice unless it is a polluter.
+    pub(super) fn blamed(&mut self, by: PeerId, peer: PeerId) {
+        let Some(node) = self.nodes.get_mut(index_of(peer)) else { return };
+        if node.manners != Manners::Polluter {
+            self.violate(&format!("{by} blames {peer}, who did no wrong"));
+            return;
+        }
+        let is_news = node.blamed_by.insert(by);
+        if is_news && node.blamed_by.len() == BLAME_LIMIT {
+            self.close_link(PeerId::SERVER, peer);
+            self.input(PeerId::SERVER, Input::LinkClosed { peer });
+        }
     }
 
+    /// Whom the tracker names to a viewer: others at random.
     pub(super) fn suggestions(&mut self, id: PeerId, without: &[PeerId]) -> Vec<PeerId> {
-        let mut others: Vec<PeerId> =
-            self.viewers().into_iter().filter(|peer| *peer != id && !without.contains(peer)).collect();
+        let without: BTreeSet<PeerId> = without.iter().copied().chain([id]).collect();
+        // So many draws find all that there are in a small swarm, nearly always.
+        let n_draws = 8 * (SUGGESTED + without.len());
         let mut chosen = Vec::new();
-        while chosen.len() < SUGGESTED && !others.is_empty() {
-            let index = usize::try_from(self.below(others.len() as u64)).unwrap_or(0);
-            chosen.push(others.swap_remove(index));
+        for _ in 0..n_draws {
+            let Some(peer) = self.anyone() else { break };
+            let is_evicted = self.nodes[index_of(peer)].blamed_by.len() >= BLAME_LIMIT;
+            if !is_evicted && !without.contains(&peer) && !chosen.contains(&peer) {
+                chosen.push(peer);
+            }
+            if chosen.len() == SUGGESTED {
+                break;
+            }
         }
         chosen
     }
