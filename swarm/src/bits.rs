@@ -1,17 +1,25 @@
 //! A moving window of bits.
 
+use std::collections::VecDeque;
+
 use cardume_wire::link::{HAVE_LEN_LIMIT, TrackBlocks};
 use cardume_wire::{BlockNumber, TrackId};
 use minicbor::bytes::ByteVec;
 
 /// Numbers remembered below the highest: 26 s of 20 Mbit/s in blocks of 16 KiB, more than any live window.
 pub(crate) const BIT_LIMIT: u32 = 4096;
-const WORD_COUNT: usize = (BIT_LIMIT / 64) as usize;
+const WORD_BITS: u32 = u64::BITS;
+const WORD_LIMIT: usize = (BIT_LIMIT / WORD_BITS) as usize + 1;
 
 /// The set of numbers said so far, as far as they lie within [`BIT_LIMIT`] of the highest.
+///
+/// It takes memory for the stretch between its lowest and its highest number only: a peer has some dozens of these.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct BitWindow {
-    words: Vec<u64>,
+    /// The words from `first_word` on; at most [`WORD_LIMIT`].
+    words: VecDeque<u64>,
+    /// The numbers of the first word begin at this times [`WORD_BITS`].
+    first_word: u32,
     /// One more than the highest number ever inserted.
     end: u32,
 }
@@ -19,52 +27,58 @@ pub(crate) struct BitWindow {
 impl BitWindow {
     /// Adds a number; those too far below the highest are forgotten at once.
     pub(crate) fn insert(&mut self, number: u32) {
-        if self.words.is_empty() {
-            self.words = vec![0; WORD_COUNT];
-        }
         if number >= self.end {
-            self.advance(number);
+            self.end = number.saturating_add(1);
         } else if self.end - number > BIT_LIMIT {
             return;
         }
-        let (word, bit) = place(number);
-        self.words[word] |= bit;
+        let word = number / WORD_BITS;
+        self.reach(word);
+        let index = word.checked_sub(self.first_word);
+        if let Some(bits) = index.and_then(|index| self.words.get_mut(index as usize)) {
+            *bits |= bit(number);
+        }
     }
 
     /// Removes a number.
     pub(crate) fn remove(&mut self, number: u32) {
-        if self.contains(number) {
-            let (word, bit) = place(number);
-            self.words[word] &= !bit;
+        let word = (number / WORD_BITS).checked_sub(self.first_word);
+        if let Some(bits) = word.and_then(|word| self.words.get_mut(word as usize)) {
+            *bits &= !bit(number);
         }
     }
 
     /// Whether the number is in the set.
     pub(crate) fn contains(&self, number: u32) -> bool {
-        let (word, bit) = place(number);
-        number < self.end
-            && self.end - number <= BIT_LIMIT
-            && self.words.get(word).is_some_and(|w| w & bit != 0)
+        let word = (number / WORD_BITS).checked_sub(self.first_word);
+        let bits = word.and_then(|word| self.words.get(word as usize));
+        bits.is_some_and(|bits| bits & bit(number) != 0) && self.end - number <= BIT_LIMIT
     }
 
-    fn advance(&mut self, number: u32) {
-        if number - self.end >= BIT_LIMIT {
-            self.words.fill(0);
-        } else {
-            for forgotten in self.end..number {
-                let (word, bit) = place(forgotten);
-                self.words[word] &= !bit;
-            }
+    /// Makes place for a word within the limit, and forgets those too far below it.
+    fn reach(&mut self, word: u32) {
+        let n_words = |words: &VecDeque<u64>| u32::try_from(words.len()).unwrap_or(u32::MAX);
+        let after = self.first_word.saturating_add(n_words(&self.words));
+        if self.words.is_empty() || word >= after.saturating_add(BIT_LIMIT / WORD_BITS) {
+            self.words.clear();
+            self.first_word = word;
         }
-        let (word, bit) = place(number);
-        self.words[word] &= !bit;
-        self.end = number.saturating_add(1);
+        while word < self.first_word {
+            self.words.push_front(0);
+            self.first_word -= 1;
+        }
+        while word - self.first_word >= n_words(&self.words) {
+            self.words.push_back(0);
+        }
+        while self.words.len() > WORD_LIMIT {
+            self.words.pop_front();
+            self.first_word += 1;
+        }
     }
 }
 
-fn place(number: u32) -> (usize, u64) {
-    let index = number % BIT_LIMIT;
-    ((index / 64) as usize, 1 << (index % 64))
+fn bit(number: u32) -> u64 {
+    1 << (number % WORD_BITS)
 }
 
 /// Numbers as the bitmaps that travel: rising, each as long as allowed.
