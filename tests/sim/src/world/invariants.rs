@@ -13,9 +13,10 @@ const CHECKED_LIMIT: usize = 1_000;
 const CIRCLE_LIMIT: u32 = 3;
 
 impl World {
-    /// Nobody is its own ancestor in a stripe for longer than a moment.
+    /// Nobody is its own ancestor in a stripe for longer than a moment, as long as there is a source.
     pub(super) fn check_circles(&mut self) {
-        if self.alive.len() > CHECKED_LIMIT {
+        if self.alive.len() > CHECKED_LIMIT || self.broadcast.is_none() {
+            self.circles.clear();
             return;
         }
         let mut circles = BTreeMap::new();
