@@ -36,17 +36,9 @@ pub(crate) struct BenchOptions {
 /// Options of `cargo xtask sim`.
 #[derive(Args)]
 pub(crate) struct SimOptions {
-    /// A scenario of tests/sim.
-    name: String,
-    /// The same seed gives the same run.
-    #[arg(long)]
-    seed: Option<u64>,
-    /// How many viewers.
-    #[arg(long)]
-    peers: Option<u32>,
-    /// End with one line of JSON on standard output.
-    #[arg(long)]
-    json: bool,
+    /// A scenario of tests/sim and its options, `goals` or `oracle`; `help` tells of all.
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
 }
 
 /// Runs a benchmark against the built artefacts.
@@ -67,23 +59,23 @@ pub(crate) fn bench(options: &BenchOptions) -> Result<()> {
         .print()
 }
 
-/// Runs a scenario; the simulator is always built for speed.
+/// Runs the simulator, which is always built for speed.
 pub(crate) fn sim(options: &SimOptions) -> Result<()> {
-    sim_task(options).print()
+    simulator().args(&options.arguments).print()
 }
 
 /// One short scenario, as a test: the simulator fails when an invariant is violated.
 pub(crate) fn sim_smoke() -> Result<()> {
-    sim_task(&SimOptions { name: SMOKE.into(), seed: None, peers: None, json: false }).run()
+    simulator().args([SMOKE]).run()
 }
 
-fn sim_task(options: &SimOptions) -> Task {
-    let numbers = [("--seed", options.seed), ("--peers", options.peers.map(u64::from))];
-    let numbers = numbers.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.to_string())));
-    Task::cargo("run")
-        .args(["--quiet", "--release", "--package", "cardume-sim", "--", &options.name])
-        .args(numbers.flat_map(|(name, value)| [name, value]))
-        .args(options.json.then_some("--json"))
+/// Small runs of all goals' scenarios: fails when a goal that was reached is lost.
+pub(crate) fn sim_goals() -> Result<()> {
+    simulator().args(["goals", "--short"]).run()
+}
+
+fn simulator() -> Task {
+    Task::cargo("run").args(["--quiet", "--release", "--package", "cardume-sim", "--"])
 }
 
 /// The scripts of the browser tests' package.json that are benchmarks.

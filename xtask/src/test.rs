@@ -38,6 +38,7 @@ fn all(stages: &mut Stages) -> Result<()> {
     stages.count("tests in WebAssembly", in_webassembly)?;
     stages.run("fuzzing, briefly", || fuzz::all(FUZZ_TIME))?;
     stages.run("simulation, briefly", bench::sim_smoke)?;
+    stages.run("goals of the swarm, briefly", bench::sim_goals)?;
     stages.run("web site", artefacts::site)?;
     stages.run("tracker, release", artefacts::tracker)?;
     stages.count("browser tests", |tally| browser("test:ci", &[], tally))

@@ -5,6 +5,7 @@
 mod broadcast;
 mod chance;
 mod cost;
+pub mod goals;
 mod library;
 mod map;
 mod measure;
@@ -12,6 +13,7 @@ mod network;
 mod node;
 pub mod oracle;
 mod player;
+pub mod plot;
 mod population;
 mod queue;
 mod report;

@@ -1,7 +1,8 @@
 //! The oracle: cases whose best plan is known by hand, and what holds of every plan.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
-use cardume_sim::oracle::{Delays, Impossible, Oracle, Place, Planned, Setting, USED_PERCENT};
+use cardume_sim::Scenario;
+use cardume_sim::oracle::{Beside, Delays, Impossible, Oracle, Place, Planned, Setting, USED_PERCENT};
 use cardume_swarm::BitsPerSec;
 use proptest::prelude::*;
 
@@ -191,4 +192,23 @@ proptest! {
             prop_assert!(bits * 1_000_000 <= limit * (last.1 - first.0), "{from} sends more than it may");
         }
     }
+}
+
+#[test]
+fn beside_a_run_it_plans_for_the_same_viewers_and_rich_uplinks_are_sooner() {
+    let beside = |name| {
+        let scenario = Scenario::load(name).unwrap().with_viewers(100);
+        Beside::of(&scenario, 1, |_, _| {}).unwrap()
+    };
+    let [rich, scarce, homogeneous] = ["oracle-rich", "oracle-scarce", "oracle-homogeneous"].map(beside);
+    assert_eq!(rich.n_viewers, 100);
+    assert!(rich.delay_us.p99 < scarce.delay_us.p99, "{rich:?} {scarce:?}");
+    assert!(rich.delay_us.p99 < homogeneous.delay_us.p99, "{rich:?} {homogeneous:?}");
+}
+
+#[test]
+fn beside_a_run_whose_viewers_have_too_little_it_says_so() {
+    let scenario = Scenario::load("capacity").unwrap();
+    let impossible = Beside::of(&scenario, 1, |_, _| {}).unwrap_err();
+    assert!(matches!(impossible, Impossible::Uplinks { .. }), "{impossible}");
 }

@@ -15,7 +15,7 @@ macro_rules! built_in {
 }
 
 /// The built-in scenarios by name.
-const FILES: [(&str, &str); 26] = built_in![
+const FILES: [(&str, &str); 27] = built_in![
     "first-light",
     "kill-feeder",
     "budget",
@@ -37,6 +37,7 @@ const FILES: [(&str, &str); 26] = built_in![
     "realistic",
     "capacity",
     "load-90",
+    "offload",
     "half-dies",
     "polluters",
     "freeriders",

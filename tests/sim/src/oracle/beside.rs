@@ -1,0 +1,72 @@
+//! The oracle beside a run: the same viewers, uplinks, round trips and stream.
+#![expect(clippy::cast_precision_loss, reason = "ratios and milliseconds for people")]
+
+use cardume_swarm::BitsPerSec;
+use cardume_wire::PeerId;
+use cardume_wire::link::BLOCK_LEN_LIMIT;
+use serde::Serialize;
+
+use super::{Delays, Impossible, Oracle, Place, Setting, published};
+use crate::broadcast::micros;
+use crate::{Manners, Population, Scenario};
+
+/// What the server may send where it has no budget, bits per second: the simulator's access link of a server.
+const NO_BUDGET: u64 = 10_000_000_000;
+
+/// What the oracle says to a run.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Beside {
+    /// Viewers that it planned for: those of the join phases, all there from the begin.
+    pub n_viewers: usize,
+    /// From publication to arrival, microseconds.
+    pub delay_us: Delays,
+    /// What a greedy plan of the same kind is published to reach in this setting, seconds at p99.
+    pub published_p99_s: Option<f64>,
+}
+
+impl Beside {
+    /// Plans for the viewers of a scenario; `progress` is told how many blocks are planned, and of how many.
+    ///
+    /// # Errors
+    /// When no plan can keep up with the stream.
+    pub fn of(scenario: &Scenario, seed: u64, progress: impl FnMut(u64, u64)) -> Result<Self, Impossible> {
+        let population = Population::new(scenario, seed);
+        let uplinks: Vec<BitsPerSec> =
+            (1..=scenario.n_viewers()).map(|place| BitsPerSec(used_uplink(&population, id(place)))).collect();
+        let part_len = scenario.stream.rate * micros(scenario.stream.part) / 8_000_000;
+        let setting = Setting {
+            uplinks: &uplinks,
+            server: BitsPerSec(scenario.budget().unwrap_or(NO_BUDGET)),
+            rate: BitsPerSec(scenario.stream.rate),
+            block_len: part_len.min(BLOCK_LEN_LIMIT as u64),
+            seed,
+        };
+        let oracle = Oracle::new(&setting, |a, b| population.round_trip(id(a), id(b)))?;
+        Ok(Self {
+            n_viewers: uplinks.len(),
+            delay_us: oracle.delays(progress),
+            published_p99_s: published(&scenario.name, uplinks.len()),
+        })
+    }
+
+    /// How many times as long as the oracle's a delay at p99 is, milliseconds.
+    pub fn ratio(&self, p99_ms: f64) -> f64 {
+        p99_ms * 1_000.0 / self.delay_us.p99.max(1) as f64
+    }
+
+    /// For people.
+    pub fn line(&self) -> String {
+        let Delays { p50, p95, p99 } = self.delay_us;
+        let [p50, p95, p99] = [p50, p95, p99].map(|micros| micros / 1000);
+        let published = self.published_p99_s.map(|p99| format!("; published p99 {:.0} ms", p99 * 1000.0));
+        format!("p50 {p50}  p95 {p95}  p99 {p99} ms{}", published.unwrap_or_default())
+    }
+}
+
+fn used_uplink(population: &Population<'_>, viewer: PeerId) -> u64 {
+    if population.manners(viewer) == Manners::FreeRider { 0 } else { population.uplink(viewer) }
+}
+
+fn id(place: Place) -> PeerId {
+    PeerId::new(place as u64)
+}
