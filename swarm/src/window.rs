@@ -52,6 +52,10 @@ pub(crate) struct TrackWindow {
     /// What the catalog says.
     pub(crate) facts: TrackFacts,
     parts: VecDeque<Option<PartFacts>>,
+    /// Bytes of the described parts, their descriptors included.
+    described_len: u64,
+    /// Media time of the described parts, microseconds.
+    described_us: u64,
     first_sequence: u32,
     blocks: VecDeque<Block>,
     first_block: u32,
@@ -136,6 +140,8 @@ impl TrackWindow {
         Self {
             facts,
             parts: VecDeque::new(),
+            described_len: 0,
+            described_us: 0,
             first_sequence: 0,
             blocks: VecDeque::new(),
             first_block: 0,
@@ -162,6 +168,8 @@ impl TrackWindow {
             self.parts.push_back(None);
         }
         self.parts[index] = Some(part);
+        self.described_len += len_of(&part);
+        self.described_us += duration_of(&part);
         while self.first_block + len_u32(self.blocks.len()) < end {
             self.blocks.push_back(Block::Undescribed);
         }
@@ -262,7 +270,10 @@ impl TrackWindow {
     }
 
     fn pop_part(&mut self) {
-        self.parts.pop_front();
+        if let Some(part) = self.parts.pop_front().flatten() {
+            self.described_len -= len_of(&part);
+            self.described_us -= duration_of(&part);
+        }
         self.first_sequence = self.first_sequence.saturating_add(1);
         let first_kept = self.parts().next().map(|part| part.first_block.0);
         while first_kept.is_some_and(|kept| self.first_block < kept) && self.blocks.pop_front().is_some() {
@@ -323,10 +334,19 @@ impl TrackWindow {
         if u128::from(span) < SPAN_MIN.as_micros() {
             return None;
         }
-        let bytes: u64 = self.parts().map(|part| u64::from(part.len) + part.descriptor_len as u64).sum();
-        let known: u64 = self.parts().map(|part| part.end_us.saturating_sub(part.start_us)).sum();
-        (known > 0).then(|| bytes.saturating_mul(1_000_000) / known)
+        let known = self.described_us;
+        (known > 0).then(|| self.described_len.saturating_mul(1_000_000) / known)
     }
+}
+
+/// Bytes of a part and its descriptor.
+fn len_of(part: &PartFacts) -> u64 {
+    u64::from(part.len).saturating_add(part.descriptor_len as u64)
+}
+
+/// Media time of a part, microseconds; bounded, so that the sum over a window cannot overflow whatever a stranger signs.
+fn duration_of(part: &PartFacts) -> u64 {
+    part.end_us.saturating_sub(part.start_us).min(u64::MAX / (2 * PART_LIMIT as u64))
 }
 
 fn len_u32(len: usize) -> u32 {
