@@ -58,7 +58,7 @@ pub struct Descriptor {
     pub is_independent: bool,
     /// Bytes of the part; 1 to [`PART_LEN_LIMIT`].
     pub len: u32,
-    /// One per block; every block but the last has [`link::BLOCK_LEN_LIMIT`] bytes.
+    /// One per block; every block but the last has [`link::block_len`] bytes.
     pub hashes: Vec<BlockHash>,
 }
 
@@ -99,8 +99,9 @@ impl Descriptor {
 
     /// Bytes of its block number `index`, counted from 0 in the part; 0 when there is no such block.
     pub fn block_len(&self, index: u32) -> usize {
-        let start = (index as usize).saturating_mul(link::BLOCK_LEN_LIMIT);
-        (self.len as usize).saturating_sub(start).min(link::BLOCK_LEN_LIMIT)
+        let block_len = link::block_len(self.len as usize);
+        let start = (index as usize).saturating_mul(block_len);
+        (self.len as usize).saturating_sub(start).min(block_len)
     }
 
     /// Decode time of the first sample after it.
@@ -189,7 +190,7 @@ fn decode_hashes(bytes: &[u8]) -> Option<Vec<BlockHash>> {
     rest.is_empty().then(|| hashes.to_vec())
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "a block's length limit is far below 2^32")]
+#[expect(clippy::cast_possible_truncation, reason = "there are no more blocks than bytes")]
 const fn n_blocks(len: u32) -> u32 {
-    len.div_ceil(link::BLOCK_LEN_LIMIT as u32)
+    link::block_count(len as usize) as u32
 }

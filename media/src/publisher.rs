@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::{Bytes, BytesMut};
-use cardume_wire::link::{BLOCK_HEADER_LEN, BLOCK_LEN_LIMIT, Message, block_header};
+use cardume_wire::link::{BLOCK_HEADER_LEN, Message, block_header, block_len};
 use cardume_wire::{BlockNumber, TrackId, WallTime};
 
 use crate::descriptor::hash_block;
@@ -103,7 +103,7 @@ impl Publisher {
             captured_at: part.captured_at,
             is_independent: part.is_independent,
             len,
-            hashes: part.bytes.chunks(BLOCK_LEN_LIMIT).map(hash_block).collect(),
+            hashes: part.bytes.chunks(block_len(part.bytes.len())).map(hash_block).collect(),
         };
         let end = next.block.0.checked_add(descriptor.n_blocks()).ok_or(PublishError::Exhausted)?;
         let sequence = next.sequence.checked_add(1).ok_or(PublishError::Exhausted)?;
@@ -124,7 +124,7 @@ impl Published {
 fn block_messages(descriptor: &Descriptor, media: &[u8]) -> Vec<Bytes> {
     let n_blocks = descriptor.hashes.len();
     let mut buffer = BytesMut::with_capacity(media.len() + n_blocks * BLOCK_HEADER_LEN);
-    let messages = descriptor.blocks().zip(media.chunks(BLOCK_LEN_LIMIT)).map(|(id, payload)| {
+    let messages = descriptor.blocks().zip(media.chunks(block_len(media.len()))).map(|(id, payload)| {
         buffer.extend_from_slice(&block_header(id));
         buffer.extend_from_slice(payload);
         buffer.split().freeze()

@@ -8,7 +8,7 @@ use cardume_media::{
     DescriptorError, INIT_LEN_LIMIT, MediaTime, PART_LEN_LIMIT, PartId, PublicKey, SigningKey, TRACK_LIMIT,
     Track, TrackKind,
 };
-use cardume_wire::link::BLOCK_LEN_LIMIT;
+use cardume_wire::link::block_count;
 use cardume_wire::{BlockId, BlockNumber, Epoch, TrackId, WallTime};
 use proptest::prelude::*;
 
@@ -57,7 +57,7 @@ prop_compose! {
             part: PartId { epoch: Epoch(epoch), track: TrackId(track), sequence },
             first_block: BlockNumber(first_block),
             start: MediaTime(start), duration, captured_at: WallTime(captured_at), is_independent, len,
-            hashes: vec![hash; (len as usize).div_ceil(BLOCK_LEN_LIMIT)],
+            hashes: vec![hash; block_count(len as usize)],
         }
     }
 }

@@ -7,7 +7,7 @@ use cardume_media::{
     BlockVerdict, Catalog, CutPart, DescriptorError, Inserted, MediaTime, PartId, PublishError, Published,
     Publisher, SigningKey, Store, StoreLimits, Track, TrackKind,
 };
-use cardume_wire::link::{BLOCK_HEADER_LEN, BLOCK_LEN_LIMIT, Message};
+use cardume_wire::link::{BLOCK_HEADER_LEN, BLOCK_LEN_LIMIT, Message, block_len};
 use cardume_wire::{BlockId, BlockNumber, Epoch, TrackId, WallTime};
 use proptest::prelude::*;
 
@@ -61,7 +61,7 @@ fn publish(publisher: &mut Publisher, seed: u8, len: usize) -> (CutPart, Publish
 /// Block `index` of a part, and its media.
 fn block<'a>(ready: &Published, part: &'a CutPart, index: usize) -> (BlockId, &'a [u8]) {
     let id = ready.descriptor.blocks().nth(index).expect("such a block");
-    (id, part.bytes.chunks(BLOCK_LEN_LIMIT).nth(index).expect("such a block"))
+    (id, part.bytes.chunks(block_len(part.bytes.len())).nth(index).expect("such a block"))
 }
 
 fn insert_all(store: &mut Store, part: &CutPart, ready: &Published) {

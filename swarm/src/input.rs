@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use cardume_media::PartId;
-use cardume_wire::link::{BLOCK_HEADER_LEN, BLOCK_LEN_LIMIT, Control};
+use cardume_wire::link::{BLOCK_HEADER_LEN, Control, block_len};
 use cardume_wire::{BlockId, BlockNumber, Epoch, PeerId, TrackId, WallTime};
 
 use crate::{BitsPerSec, PlayerState};
@@ -169,7 +169,8 @@ impl PartFacts {
     /// Bytes of the message that one of its blocks travels in.
     pub fn message_len(&self, number: BlockNumber) -> usize {
         let offset = number.0.saturating_sub(self.first_block.0) as usize;
-        let left = (self.len as usize).saturating_sub(offset * BLOCK_LEN_LIMIT);
-        BLOCK_HEADER_LEN + left.min(BLOCK_LEN_LIMIT)
+        let block_len = block_len(self.len as usize);
+        let left = (self.len as usize).saturating_sub(offset.saturating_mul(block_len));
+        BLOCK_HEADER_LEN + left.min(block_len)
     }
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use cardume_wire::link::{PATH_LIMIT, UNKNOWN_AGE};
 use cardume_wire::{PeerId, STRIPE_COUNT, Stripe};
 
+use crate::uploads::RELEASE_GRACE;
 use crate::{Instant, PathStats};
 
 /// A neighbour that has not answered a subscription by then will not. Three long round trips.
@@ -116,6 +117,14 @@ impl Lane {
         self.provider
             .as_ref()
             .is_none_or(|provider| provider.leaving_since.is_some() || provider.n_overdue >= STREAK_LIMIT)
+    }
+
+    /// Who told us to look elsewhere pushes for a while, and then it is no provider any more.
+    pub(crate) fn drop_left(&mut self, now: Instant) {
+        let has_left = |provider: &Provider| {
+            provider.leaving_since.is_some_and(|since| now.since(since) > RELEASE_GRACE)
+        };
+        self.provider.take_if(|provider| has_left(provider));
     }
 
     /// Whether the stripe has been in need of a provider for so long.

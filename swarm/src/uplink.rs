@@ -20,7 +20,7 @@ const GROWTH_PERCENT: u64 = 20;
 /// The same once the uplink was found full: another look every few seconds.
 const PROBE_PERCENT: u64 = 1;
 /// Share of the estimate that is used.
-const PACE_PERCENT: u64 = 90;
+const PACE_PERCENT: u64 = 95;
 /// An estimate stays within these. Wild guesses: less than the lowest bitrate, more than any tab should send.
 const ESTIMATE_MIN: BitsPerSec = BitsPerSec(64_000);
 const ESTIMATE_MAX: BitsPerSec = BitsPerSec(200_000_000);

@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::collections::VecDeque;
 
 use cardume_media::PartId;
-use cardume_wire::{BlockId, BlockNumber, Epoch, PeerId, TrackId};
+use cardume_wire::{BlockId, BlockNumber, Epoch, PeerId, STRIPE_COUNT, TrackId};
 
 use crate::bits::BIT_LIMIT;
 use crate::{CatalogFacts, Instant, PartFacts, TrackFacts};
@@ -125,6 +125,12 @@ impl Window {
     /// The part, when it is described.
     pub(crate) fn part(&self, id: PartId) -> Option<&PartFacts> {
         self.track(id.epoch, id.track)?.part(id.sequence)
+    }
+
+    /// Bytes that one child gets at once at most: a stripe's share of the largest part.
+    pub(crate) fn burst_len(&self) -> u64 {
+        let largest = self.tracks.iter().flat_map(TrackWindow::parts).map(|part| part.len).max();
+        u64::from(largest.unwrap_or(0)) / u64::from(STRIPE_COUNT)
     }
 
     /// Media bytes per second of all tracks, measured over the window and at least 1 s of media.

@@ -11,6 +11,9 @@ use crate::{BlockId, BlockNumber, Epoch, PeerId, STRIPE_COUNT, Stripe, TrackId, 
 
 /// Media bytes in one block at most: what a data channel takes without delaying control behind it.
 pub const BLOCK_LEN_LIMIT: usize = 16 * 1024;
+/// Parts are cut into one block for each stripe as long as blocks do not get shorter than this: what goes with each of
+/// them (header, framing, hash) is 1.4 % of it.
+pub const BLOCK_LEN_MIN: usize = 4 * 1024;
 /// Bytes before a block's media: type, track, epoch, number.
 pub const BLOCK_HEADER_LEN: usize = 10;
 /// Bytes of any message at most; a catalog with its init segments is the largest.
@@ -30,6 +33,24 @@ pub const HINT_LIMIT: usize = 8;
 pub const PATH_LIMIT: usize = 16;
 /// The age in [`Control::Status`] of a stripe that nobody pushes to the sender.
 pub const UNKNOWN_AGE: u16 = u16::MAX;
+
+/// Bytes of each block of a part of this length but the last, which may be shorter.
+///
+/// A part is cut evenly into as many blocks as there are stripes, or a multiple of that: each stripe carries its share
+/// of each part, and a peer that passes a block on to several children is done with the first of them soon. Blocks are
+/// neither longer than [`BLOCK_LEN_LIMIT`] nor, for the sake of stripes, made shorter than [`BLOCK_LEN_MIN`].
+pub const fn block_len(part_len: usize) -> usize {
+    let n_needed = part_len.div_ceil(BLOCK_LEN_LIMIT);
+    let n_even = n_needed.next_multiple_of(STRIPE_COUNT as usize);
+    let n_long_enough = part_len.div_ceil(BLOCK_LEN_MIN);
+    let n_blocks = if n_even < n_long_enough { n_even } else { n_long_enough };
+    if part_len == 0 { 1 } else { part_len.div_ceil(n_blocks) }
+}
+
+/// Blocks of a part of this length.
+pub const fn block_count(part_len: usize) -> usize {
+    part_len.div_ceil(block_len(part_len))
+}
 
 const TYPE_BLOCK: u8 = 1;
 const TYPE_CATALOG: u8 = 2;

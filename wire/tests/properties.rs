@@ -1,8 +1,9 @@
 //! What is encoded comes back, and what comes from strangers does no harm.
 
 use cardume_wire::link::{
-    BLOCK_HEADER_LEN, BLOCK_LEN_LIMIT, Control, DecodeError, HAVE_LEN_LIMIT, HAVE_TRACK_LIMIT, HINT_LIMIT,
-    MESSAGE_LEN_LIMIT, Message, PATH_LIMIT, REQUEST_LIMIT, TrackBlocks, block_header,
+    BLOCK_HEADER_LEN, BLOCK_LEN_LIMIT, BLOCK_LEN_MIN, Control, DecodeError, HAVE_LEN_LIMIT, HAVE_TRACK_LIMIT,
+    HINT_LIMIT, MESSAGE_LEN_LIMIT, Message, PATH_LIMIT, REQUEST_LIMIT, TrackBlocks, block_count,
+    block_header, block_len,
 };
 use cardume_wire::signal::{FromTracker, FromViewer};
 use cardume_wire::{BlockId, BlockNumber, ChannelId, Epoch, PeerId, STRIPE_COUNT, Stripe, TrackId, TrackSet};
@@ -206,4 +207,17 @@ fn a_long_control_message_is_refused_unread() {
     let mut bytes = vec![4, 0x82, 0x0A, 0x82, 0x01, 0x59, 0x13, 0x88];
     bytes.resize(bytes.len() + 5000, 0);
     assert_eq!(Message::decode(&bytes), Err(DecodeError::Control));
+}
+
+proptest! {
+    #[test]
+    fn a_part_is_cut_evenly_over_the_stripes(part_len in 1usize..=4 * 1024 * 1024) {
+        let (len, count) = (block_len(part_len), block_count(part_len));
+        prop_assert!(len <= BLOCK_LEN_LIMIT);
+        prop_assert!((count - 1) * len < part_len && part_len <= count * len, "the blocks are the part");
+        if part_len > BLOCK_LEN_MIN * usize::from(STRIPE_COUNT) {
+            prop_assert!(count >= usize::from(STRIPE_COUNT), "each stripe has its share");
+        }
+        prop_assert!(count == 1 || len > BLOCK_LEN_MIN / 2, "short blocks are not worth their headers");
+    }
 }

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use cardume_media::PartId;
-use cardume_wire::link::{BLOCK_LEN_LIMIT, Control, HINT_LIMIT, UNKNOWN_AGE};
+use cardume_wire::link::{Control, HINT_LIMIT, UNKNOWN_AGE};
 use cardume_wire::{BlockId, BlockNumber, PeerId, STRIPE_COUNT, Stripe, TrackSet};
 
 use rand_chacha::rand_core::Rng;
@@ -17,11 +17,13 @@ use crate::{BitsPerSec, Instant, PartFacts, Role};
 /// Share of the uplink that is not given to children but kept for repair, joiners and bursts: 1/5.
 /// Simulator: with 1/10 of three copies left, joiners 2 s apart starve each other.
 const RESERVE: u64 = 5;
+/// The same of a viewer, whose uplink is paced below what it bears anyway: 1/16.
+const VIEWER_RESERVE: u64 = 16;
 /// Bitrate assumed while neither catalog nor media say one: 720p.
 const RATE_GUESS: u64 = 3_000_000;
 /// An uplink that bears fewer feeds nobody: a block takes so long through it that all below would be late. It still
 /// answers pulls. Simulator, `first-light`: most stalls were below uplinks of 0.7 Mbit/s for a stream of 1 Mbit/s.
-const SLOTS_MIN: usize = 3;
+const SLOTS_MIN: usize = 2;
 /// Slots of a server without a budget.
 const SLOTS_UNLIMITED: usize = u16::MAX as usize;
 /// Between two looks at the uplink.
@@ -150,7 +152,10 @@ impl Peer {
 
     /// Stripes we could push, all children together.
     pub(super) fn n_slots(&self) -> usize {
-        self.slots_with(RESERVE)
+        match self.config.role {
+            Role::Server => self.slots_with(RESERVE),
+            Role::Viewer => self.slots_with(VIEWER_RESERVE),
+        }
     }
 
     /// The same with another part of the uplink kept back. Measured rates waver: who is in stays up to half the reserve.
@@ -250,10 +255,10 @@ impl Peer {
         Control::Status { slots, free, ages, yields, wait: self.wait_ms() }
     }
 
-    /// Milliseconds until one child more would have two blocks, after all others: a key frame's share of a stripe.
+    /// Milliseconds until one child more would have its share of the largest part, after all others.
     fn wait_ms(&self) -> u16 {
         let Some(rate) = self.pacer.rate().filter(|rate| rate.0 > 0) else { return 0 };
-        let bits = 2 * 8 * BLOCK_LEN_LIMIT as u64 * (self.uploads.n_used() as u64 + 1);
+        let bits = 8 * self.window.burst_len() * (self.uploads.n_used() as u64 + 1);
         u16::try_from(bits.saturating_mul(1000) / rate.0).unwrap_or(UNKNOWN_AGE - 1)
     }
 
@@ -441,7 +446,10 @@ impl Peer {
     /// The uplink was limited, or the stream grew: children of the stripes with most of them go, the newest first.
     fn release_excess(&mut self, now: Instant) {
         let is_late = self.pacer.lateness(now) > LATENESS_LIMIT;
-        let limit = self.slots_with(RESERVE * 2);
+        let limit = match self.config.role {
+            Role::Server => self.slots_with(RESERVE * 2),
+            Role::Viewer => self.slots_with(u64::MAX) + 1,
+        };
         let n_excess = self.uploads.n_used().saturating_sub(limit).max(usize::from(is_late));
         for _ in 0..n_excess {
             let counts = Stripe::all().map(|stripe| (self.uploads.n_staying(stripe), stripe));

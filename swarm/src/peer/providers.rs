@@ -85,6 +85,7 @@ impl Peer {
         let home = self.config.id.home_stripe();
         let others = Stripe::all().filter(|stripe| *stripe != home);
         for stripe in core::iter::once(home).chain(others) {
+            self.stripes.lane_mut(stripe).drop_left(now);
             self.expire_successor(stripe, now);
             self.note_starving(stripe, now);
             if self.stripes.lane(stripe).successor.is_some() {

@@ -12,7 +12,7 @@ use cardume_media::{
     Catalog, CutPart, MediaTime, Publisher, SigningKey, Store, StoreLimits, Track, TrackKind,
 };
 use cardume_swarm::{Config, Event, Instant, PlayerState, Session};
-use cardume_wire::link::BLOCK_LEN_LIMIT;
+use cardume_wire::link::block_count;
 use cardume_wire::{Epoch, PeerId, TrackId, WallTime};
 
 const N_PARTS: u32 = 6;
@@ -160,7 +160,7 @@ pub fn play(input: &[u8]) -> usize {
 
 /// Scripts in which all goes well, from the server and from a neighbour, with and without a pause before the end.
 pub fn scripts() -> Vec<Vec<u8>> {
-    let n_messages = 1 + N_PARTS.to_le_bytes()[0] * (1 + PART_LEN.div_ceil(BLOCK_LEN_LIMIT).to_le_bytes()[0]);
+    let n_messages = 1 + N_PARTS.to_le_bytes()[0] * (1 + block_count(PART_LEN).to_le_bytes()[0]);
     let script = |from: u8, pause: u8| {
         let open = [8, 100, 0, from];
         let arrivals = (0..n_messages).flat_map(|index| [3, index, from, 6, 2]);

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use cardume_media::PartId;
 use cardume_swarm::{BitsPerSec, CatalogFacts, PartFacts, TrackFacts};
-use cardume_wire::link::BLOCK_LEN_LIMIT;
+use cardume_wire::link::block_count;
 use cardume_wire::{BlockNumber, Epoch, TrackId, WallTime};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
@@ -69,7 +69,7 @@ impl Broadcast {
 
     fn part(&mut self, track: TrackId, len: u64, is_independent: bool) -> PartFacts {
         let len = u32::try_from(len.max(1)).unwrap_or(u32::MAX);
-        let n_blocks = len.div_ceil(u32::try_from(BLOCK_LEN_LIMIT).unwrap_or(u32::MAX));
+        let n_blocks = u32::try_from(block_count(len as usize)).unwrap_or(u32::MAX);
         let first_block = self.next_blocks[usize::from(track.0)];
         self.next_blocks[usize::from(track.0)] += n_blocks;
         let start_us = u64::from(self.sequence) * self.part_us;
