@@ -24,8 +24,6 @@ pub(crate) struct Packet {
 /// One end of a link that stands.
 #[derive(Debug)]
 pub(crate) struct Link {
-    /// The other end.
-    pub(crate) peer: PeerId,
     /// Which link between the two.
     pub(crate) number: u64,
     /// What waits for its turn.
@@ -49,7 +47,9 @@ impl Link {
 #[derive(Debug)]
 pub(crate) struct Uplink {
     rate: u64,
-    /// By rising id of the other end.
+    /// The other ends of its links, by rising id: apart from the links, as this is what every message looks for.
+    peers: Vec<PeerId>,
+    /// In the same order.
     links: Vec<Link>,
     /// The ends of the links where something waits, in the order of their turns.
     ready: VecDeque<PeerId>,
@@ -76,6 +76,7 @@ impl Uplink {
     pub(crate) fn new(rate: u64) -> Self {
         Self {
             rate,
+            peers: Vec::new(),
             links: Vec::new(),
             ready: VecDeque::new(),
             free_at: 0,
@@ -89,9 +90,9 @@ impl Uplink {
         self.rate
     }
 
-    /// By rising id of the other end.
-    pub(crate) fn links(&self) -> &[Link] {
-        &self.links
+    /// With their other ends, by rising id of these.
+    pub(crate) fn links(&self) -> impl Iterator<Item = (PeerId, &Link)> {
+        self.peers.iter().copied().zip(&self.links)
     }
 
     pub(crate) fn link(&self, peer: PeerId) -> Option<&Link> {
@@ -106,14 +107,17 @@ impl Uplink {
     pub(crate) fn open(&mut self, peer: PeerId, number: u64) {
         if let Err(index) = self.place(peer) {
             let queue = VecDeque::new();
-            let link = Link { peer, number, queue, waiting: 0, told_backlog: 0, arrives_at: 0 };
+            let link = Link { number, queue, waiting: 0, told_backlog: 0, arrives_at: 0 };
+            self.peers.insert(index, peer);
             self.links.insert(index, link);
         }
     }
 
     /// The link is gone with all that waits for it.
     pub(crate) fn close(&mut self, peer: PeerId) -> Option<Link> {
-        let link = self.place(peer).ok().map(|index| self.links.remove(index))?;
+        let index = self.place(peer).ok()?;
+        self.peers.remove(index);
+        let link = self.links.remove(index);
         if link.waiting > 0 {
             self.ready.retain(|ready| *ready != peer);
         }
@@ -168,8 +172,8 @@ impl Uplink {
     }
 
     /// Bytes that have not left yet.
-    pub(crate) fn backlog(&self, link: &Link, now: u64) -> usize {
-        let in_service = self.in_service.filter(|(to, _)| self.free_at > now && *to == link.peer);
+    pub(crate) fn backlog(&self, peer: PeerId, link: &Link, now: u64) -> usize {
+        let in_service = self.in_service.filter(|(to, _)| self.free_at > now && *to == peer);
         link.waiting + in_service.map_or(0, |(_, len)| len)
     }
 
@@ -185,7 +189,7 @@ impl Uplink {
     }
 
     fn place(&self, peer: PeerId) -> Result<usize, usize> {
-        self.links.binary_search_by_key(&peer, |link| link.peer)
+        self.peers.binary_search(&peer)
     }
 }
 
@@ -236,8 +240,8 @@ mod tests {
             assert!(matches!(uplink.offer(packet(to, len), 5), Offered::Waits));
         }
         let one = uplink.link(PeerId::new(1)).unwrap();
-        assert_eq!(uplink.backlog(one, 5), 6_000, "what is being sent has not left");
-        assert_eq!(uplink.backlog(one, 1_000), 5_000);
+        assert_eq!(uplink.backlog(PeerId::new(1), one, 5), 6_000, "what is being sent has not left");
+        assert_eq!(uplink.backlog(PeerId::new(1), one, 1_000), 5_000);
         let mut now = 1_000;
         let mut sent = Vec::new();
         while let Some((packet, done_at)) = uplink.wake(now) {

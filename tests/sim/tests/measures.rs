@@ -138,3 +138,15 @@ fn what_the_server_sends_is_told_by_purpose_and_by_second() {
     let seconds: f64 = server.copies_by_second.iter().sum();
     assert!((seconds / 30.0 - server.copies).abs() < 0.1, "{}", report.table());
 }
+
+#[test]
+fn who_waits_in_vain_counts_as_having_had_nothing() {
+    // Less than a copy for everybody, and nobody can connect: the server has room for a few at most.
+    let report = tabs(|scenario| {
+        scenario.network.nats = Nats { blocked_percent: 100, ..Nats::default() };
+        scenario.server.budget_copies = Some(1.5);
+    });
+    assert!(report.n_never_started >= 3, "{}", report.table());
+    assert!(report.on_time.viewers_at_99 <= 0.5, "{}", report.table());
+    assert!(report.continuity <= 0.5, "{}", report.table());
+}

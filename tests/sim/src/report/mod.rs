@@ -53,7 +53,8 @@ pub struct ViewerReport {
     pub uplink_used: f64,
 }
 
-/// Shares of viewers by their blocks on time, of all that started and for whom at least one block was due.
+/// Shares of viewers by their blocks on time: of those that started and for whom at least one block was due, and of those
+/// that waited in vain, as if they had none on time.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct OnTime {
     /// Of all blocks that were due.
@@ -65,6 +66,13 @@ pub struct OnTime {
     /// Of the survivors of a mass death, those with at least 99 % of the blocks that were due 5 to 10 s after it;
     /// `None` without one.
     pub survivors_at_99: Option<f64>,
+}
+
+impl ViewerReport {
+    /// Whether it was there for more than 5 s and never saw a picture.
+    fn waited_in_vain(&self) -> bool {
+        self.startup_ms.is_none() && self.seconds > 5.0
+    }
 }
 
 /// What the server sent, in copies of the stream and headers included, while viewers were there.
@@ -99,7 +107,7 @@ pub struct Report {
     pub viewers: Vec<ViewerReport>,
     /// Uplinks that upload and the server's budget, divided by what the viewers demanded; by the time they were there.
     pub resource_index: f64,
-    /// Mean of the viewers' continuity in time played.
+    /// Mean of the viewers' continuity in time played; 0 for those that waited in vain.
     pub continuity: f64,
     /// Share of the viewers with a continuity of at least 99 % in time played.
     pub viewers_at_99: f64,
@@ -121,7 +129,7 @@ pub struct Report {
     pub startup_ms: [u64; 3],
     /// From joining to the first picture, moving or not, milliseconds: p50, p95, highest.
     pub first_frame_ms: [u64; 3],
-    /// Viewers that were there for 5 s and never saw a picture.
+    /// Viewers that waited in vain: they were there for more than 5 s and never saw a picture.
     pub n_never_started: usize,
     /// The server's egress.
     pub server: ServerReport,
@@ -163,8 +171,9 @@ impl Report {
             world.nodes[index].latencies.iter().for_each(|latency| latencies.add(u64::from(*latency)));
         }
         world.recoveries.sort_unstable();
-        let started: Vec<&ViewerReport> =
-            viewers.iter().filter(|viewer| viewer.startup_ms.is_some()).collect();
+        // Who waited long and saw nothing counts as having had nothing, not as nobody.
+        let judged: Vec<&ViewerReport> =
+            viewers.iter().filter(|viewer| viewer.startup_ms.is_some() || viewer.waited_in_vain()).collect();
         let media = totals.from_peers + totals.from_server;
         let Sent { blocks, descriptors, catalogs, control } = world.measures.sent;
         let watched = (totals.played + totals.stalled) as f64;
@@ -173,9 +182,9 @@ impl Report {
             scenario: world.scenario.name.clone(),
             seed: world.seed(),
             resource_index: totals.resource_index(world),
-            continuity: mean(&started, |viewer| Some(viewer.continuity)),
-            viewers_at_99: mean(&started, |viewer| Some(f64::from(u8::from(viewer.continuity >= 0.99)))),
-            on_time: totals.on_time(&started),
+            continuity: mean(&judged, |viewer| Some(viewer.continuity)),
+            viewers_at_99: mean(&judged, |viewer| Some(f64::from(u8::from(viewer.continuity >= 0.99)))),
+            on_time: totals.on_time(&judged),
             on_time_by_second: totals::by_second(world),
             stalled_s_per_hour: ratio(totals.stalled as f64 * 3600.0, watched),
             longest_stall_ms: viewers.iter().map(|viewer| viewer.longest_stall_ms).max().unwrap_or(0),
@@ -184,7 +193,7 @@ impl Report {
             delay_ms: world.measures.delays.at_all([0.5, 0.95, 0.99]).map(|micros| micros as f64 / 1000.0),
             startup_ms: percentiles_of(&viewers, |viewer| viewer.startup_ms),
             first_frame_ms: percentiles_of(&viewers, |viewer| viewer.first_frame_ms),
-            n_never_started: viewers.iter().filter(|v| v.startup_ms.is_none() && v.seconds > 5.0).count(),
+            n_never_started: viewers.iter().filter(|viewer| viewer.waited_in_vain()).count(),
             server: totals.server(world, end),
             offload: ratio(totals.from_peers as f64, media as f64),
             control_share: ratio(control as f64, blocks as f64),

@@ -85,8 +85,10 @@ impl Totals {
         }
     }
 
-    pub(super) fn on_time(&self, started: &[&ViewerReport]) -> OnTime {
-        let at_least = |share: f64| mean(started, |v| v.on_time.map(|s| f64::from(u8::from(s >= share))));
+    pub(super) fn on_time(&self, judged: &[&ViewerReport]) -> OnTime {
+        let share = |viewer: &ViewerReport| viewer.on_time.or(viewer.waited_in_vain().then_some(0.0));
+        let at_least =
+            |limit: f64| mean(judged, |v| share(v).map(|share| f64::from(u8::from(share >= limit))));
         let n_good = self.survivors.iter().filter(|share| **share >= 0.99).count();
         let survivors = ratio(n_good as f64, self.survivors.len() as f64);
         OnTime {

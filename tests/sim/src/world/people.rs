@@ -130,7 +130,7 @@ impl World {
         let now = self.now;
         self.orphan_children(id);
         let links = self.nodes[index_of(id)].uplink.links();
-        let links: Vec<(PeerId, u64)> = links.iter().map(|link| (link.peer, link.number)).collect();
+        let links: Vec<(PeerId, u64)> = links.map(|(peer, link)| (peer, link.number)).collect();
         for (peer, link) in links {
             // The tracker's side of a WebSocket is told by the operating system.
             let after =

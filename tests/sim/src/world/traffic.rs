@@ -200,8 +200,9 @@ impl World {
 
     pub(super) fn tell_backlogs(&mut self, id: PeerId) {
         let uplink = &self.nodes[index_of(id)].uplink;
-        let backlogs =
-            uplink.links().iter().map(|link| (link.peer, uplink.backlog(link, self.now), link.told_backlog));
+        let backlogs = uplink
+            .links()
+            .map(|(peer, link)| (peer, uplink.backlog(peer, link, self.now), link.told_backlog));
         let changed: Vec<(PeerId, usize)> =
             backlogs.filter(|(_, len, told)| len != told).map(|(peer, len, _)| (peer, len)).collect();
         for (peer, len) in changed {
