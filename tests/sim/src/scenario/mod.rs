@@ -123,7 +123,8 @@ pub struct Nats {
     pub port_restricted_percent: u64,
     /// Translators that use another port for each destination.
     pub symmetric_percent: u64,
-    /// Networks that let no UDP through.
+    /// Networks that let no UDP through: without a relay such a viewer gets everything from the server, so a budget bounds
+    /// how many of them can watch.
     pub blocked_percent: u64,
 }
 
