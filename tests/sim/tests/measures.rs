@@ -23,6 +23,17 @@ fn tabs(change: impl FnOnce(&mut Scenario)) -> Report {
 }
 
 #[test]
+fn every_scenario_runs_with_a_few_viewers() {
+    for name in cardume_sim::names() {
+        let mut scenario = Scenario::load(name).unwrap().with_viewers(3);
+        scenario.length = scenario.length.min(Duration::from_secs(40));
+        let joined = scenario.audience.join_at < scenario.length;
+        let report = run(scenario);
+        assert!(joined && !report.viewers.is_empty(), "{}", report.table());
+    }
+}
+
+#[test]
 fn equal_seeds_give_equal_reports_with_everything_that_can_go_wrong() {
     let realistic = || {
         let mut scenario = Scenario::load("realistic").unwrap().with_viewers(25);

@@ -70,13 +70,13 @@ pub enum ScenarioError {
         /// Its length.
         len: u64,
     },
-    /// The file does not have the form of a scenario; the source says where and why.
-    #[error("in the scenario {name}:\n{source}")]
+    /// The file does not have the form of a scenario.
+    #[error("in the scenario {name}:\n{problem}")]
     Form {
         /// Which.
         name: String,
-        /// Where and why.
-        source: toml::de::Error,
+        /// Where and why not.
+        problem: toml::de::Error,
     },
     /// A value that no run can have.
     #[error("in the scenario {name}: {field} {problem}")]
@@ -124,7 +124,7 @@ impl Scenario {
     /// The text is not a scenario; the error says what is wrong and where.
     pub fn parse(name: &str, text: &str) -> Result<Self, ScenarioError> {
         let mut scenario: Self =
-            toml::from_str(text).map_err(|source| ScenarioError::Form { name: name.to_owned(), source })?;
+            toml::from_str(text).map_err(|problem| ScenarioError::Form { name: name.to_owned(), problem })?;
         name.clone_into(&mut scenario.name);
         check::check(&scenario).map_err(|check::Problem { field, problem }| ScenarioError::Value {
             name: name.to_owned(),
