@@ -18,6 +18,10 @@ const SAMPLE_INTERVAL: u64 = 500_000;
 /// Samples begin this long after the start: first the rate mends what the start left over.
 const SETTLING: u64 = 5_000_000;
 
+/// Different viewers that must blame a peer before the tracker introduces it to nobody any more and closes its link to the
+/// server peer; as in the tracker.
+const BLAME_LIMIT: usize = 3;
+
 /// A participant.
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -33,8 +37,10 @@ pub(crate) struct Node {
     pub(crate) manners: Manners,
     /// Where it is on the map.
     pub(crate) home: Home,
-    /// Viewers that told the tracker of wrong media from it.
+    /// Viewers that told the tracker of wrong media from it, until it was evicted.
     pub(crate) blamed_by: BTreeSet<PeerId>,
+    /// Viewers that got wrong media from it.
+    pub(crate) harmed: BTreeSet<PeerId>,
     /// Nothing is handled before.
     pub(crate) frozen_until: u64,
     /// The node's clock runs ahead of the world's by this much.
@@ -107,6 +113,7 @@ impl Node {
             manners: Manners::Honest,
             home: Home::tracker(),
             blamed_by: BTreeSet::new(),
+            harmed: BTreeSet::new(),
             frozen_until: 0,
             clock_ahead: 0,
             drift_ppm: 0,
@@ -119,6 +126,11 @@ impl Node {
             orphaned: Vec::new(),
             sampled_at: 0,
         }
+    }
+
+    /// Whether the tracker introduces it to nobody any more.
+    pub(crate) fn is_evicted(&self) -> bool {
+        self.blamed_by.len() >= BLAME_LIMIT
     }
 
     /// The node's own time.

@@ -97,11 +97,11 @@ fn a_fifth_of_the_pairs_cannot_connect_where_a_scenario_says_so() {
 #[test]
 #[expect(clippy::cast_precision_loss, reason = "a mean")]
 fn uplinks_are_scaled_to_the_resource_index_with_the_servers_budget_in_it() {
-    for name in ["capacity", "load-90", "oracle-rich", "oracle-scarce", "freeriders"] {
+    for name in ["capacity", "load-90", "oracle-rich", "oracle-scarce", "freeriders", "polluters"] {
         let scenario = Scenario::load(name).unwrap().with_viewers(2000);
         let population = Population::new(&scenario, 3);
         let viewers = (1..=2000).map(PeerId::new);
-        let uploading = viewers.filter(|id| population.manners(*id) != cardume_sim::Manners::FreeRider);
+        let uploading = viewers.filter(|id| population.manners(*id) == cardume_sim::Manners::Honest);
         let sum: u64 = uploading.map(|id| population.uplink(id)).sum();
         let index = (sum + scenario.budget().unwrap()) as f64 / (2000 * scenario.stream.rate) as f64;
         let wanted = scenario.access.resource_index.unwrap();

@@ -64,7 +64,7 @@ impl Beside {
 }
 
 fn used_uplink(population: &Population<'_>, viewer: PeerId) -> u64 {
-    if population.manners(viewer) == Manners::FreeRider { 0 } else { population.uplink(viewer) }
+    if population.manners(viewer) == Manners::Honest { population.uplink(viewer) } else { 0 }
 }
 
 fn id(place: Place) -> PeerId {

@@ -105,7 +105,8 @@ pub struct Report {
     pub seed: u64,
     /// Every viewer that was there.
     pub viewers: Vec<ViewerReport>,
-    /// Uplinks that upload and the server's budget, divided by what the viewers demanded; by the time they were there.
+    /// Uplinks of those who upload what is right and the server's budget, divided by what the viewers demanded; by the
+    /// time they were there.
     pub resource_index: f64,
     /// Mean of the viewers' continuity in time played; 0 for those that waited in vain.
     pub continuity: f64,
@@ -153,7 +154,7 @@ pub struct Report {
     pub fairness: f64,
     /// Blocks that came wrong; none of them was kept, played or forwarded.
     pub n_wrong_blocks: u64,
-    /// Viewers that got a wrong block from a polluter before it was banned: median and most of all polluters.
+    /// Different viewers that got a wrong block from one polluter: median and most of all polluters.
     pub harmed_by_polluter: Option<[usize; 2]>,
     /// Events of the simulation.
     pub n_events: u64,

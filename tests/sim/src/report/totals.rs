@@ -26,7 +26,7 @@ pub(super) struct Totals {
     could_upload: f64,
     /// Of each contributor: the share of its uplink that it used.
     used: Vec<f64>,
-    /// Of each polluter: how many blamed it.
+    /// Of each polluter: how many viewers got wrong blocks from it.
     harmed: Vec<usize>,
 }
 
@@ -54,12 +54,12 @@ impl Totals {
         self.due[0] += u64::from(node.due.n);
         self.due[1] += u64::from(node.due.n_on_time);
         self.survivors.extend(node.due_after_failure.share());
-        if node.manners != Manners::FreeRider {
+        if node.manners == Manners::Honest {
             self.could_upload += uplink as f64 * present as f64 / 1e6;
             self.used.extend((present >= FAIRNESS_MIN).then_some(uplink_used));
         }
         if node.manners == Manners::Polluter {
-            self.harmed.push(node.blamed_by.len());
+            self.harmed.push(node.harmed.len());
         }
         let mut latencies = node.latencies.clone();
         latencies.sort_unstable();

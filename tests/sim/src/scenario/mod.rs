@@ -88,8 +88,8 @@ pub struct Server {
 pub struct Access {
     /// How fast their uplinks are.
     pub uplink: Uplinks,
-    /// All uplinks are multiplied so that the resource index is this: uplinks that upload and the server's budget,
-    /// divided by what the viewers of the join phases demand. Left out, they stay as drawn.
+    /// All uplinks are multiplied so that the resource index is this: the uplinks of those who upload what is right and
+    /// the server's budget, divided by what the viewers of the join phases demand. Left out, they stay as drawn.
     pub resource_index: Option<f64>,
     /// Whether viewers know their uplink (the cap they chose), or have to find out.
     pub is_known: bool,

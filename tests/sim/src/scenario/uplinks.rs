@@ -87,7 +87,8 @@ impl Scenario {
         let Some(index) = self.access.resource_index else { return 1.0 };
         let n = self.n_viewers() as f64;
         let demand = n * self.stream.rate as f64;
-        let uploading = 1.0 - self.audience.free_riders_percent as f64 / 100.0;
+        let useless = self.audience.free_riders_percent + self.audience.polluters_percent;
+        let uploading = 1.0 - useless as f64 / 100.0;
         let drawn = n * uploading * self.access.uplink.mean(self.stream.rate);
         let wanted = index * demand - self.budget().unwrap_or(0) as f64;
         if drawn > 0.0 { (wanted / drawn).max(0.0) } else { 0.0 }

@@ -14,9 +14,6 @@ use crate::broadcast::micros;
 use crate::node::{Access, Node, Orphaned};
 use crate::{Incident, Manners, Spacing, What, Who};
 
-/// Different viewers that must blame a peer before the tracker suggests it to nobody any more and closes its link to the
-/// server peer; as in the tracker.
-const BLAME_LIMIT: usize = 3;
 /// Draws of somebody young before anybody will do.
 const YOUNG_DRAWS: usize = 64;
 /// Younger viewers than this are as likely to go as those of this age, microseconds.
@@ -306,28 +303,38 @@ impl World {
 
     /// Somebody tells the tracker of wrong media: an injustice unless it is a polluter.
     pub(super) fn blamed(&mut self, by: PeerId, peer: PeerId) {
-        let Some(node) = self.nodes.get_mut(index_of(peer)) else { return };
+        let Some(node) = self.nodes.get(index_of(peer)) else { return };
         if node.manners != Manners::Polluter {
             self.violate(&format!("{by} blames {peer}, who did no wrong"));
             return;
         }
-        let is_news = node.blamed_by.insert(by);
-        if is_news && node.blamed_by.len() == BLAME_LIMIT {
+        if self.is_evicted(by) || self.is_evicted(peer) {
+            return;
+        }
+        let node = &mut self.nodes[index_of(peer)];
+        node.blamed_by.insert(by);
+        if node.is_evicted() {
             self.close_link(PeerId::SERVER, peer);
             self.input(PeerId::SERVER, Input::LinkClosed { peer });
         }
     }
 
-    /// Whom the tracker names to a viewer: others at random.
+    pub(super) fn is_evicted(&self, id: PeerId) -> bool {
+        self.nodes.get(index_of(id)).is_some_and(Node::is_evicted)
+    }
+
+    /// Whom the tracker names to a viewer: others at random, and to an evicted one nobody.
     pub(super) fn suggestions(&mut self, id: PeerId, without: &[PeerId]) -> Vec<PeerId> {
+        if self.is_evicted(id) {
+            return Vec::new();
+        }
         let without: BTreeSet<PeerId> = without.iter().copied().chain([id]).collect();
         // So many draws find all that there are in a small swarm, nearly always.
         let n_draws = 8 * (SUGGESTED + without.len());
         let mut chosen = Vec::new();
         for _ in 0..n_draws {
             let Some(peer) = self.anyone() else { break };
-            let is_evicted = self.nodes[index_of(peer)].blamed_by.len() >= BLAME_LIMIT;
-            if !is_evicted && !without.contains(&peer) && !chosen.contains(&peer) {
+            if !self.is_evicted(peer) && !without.contains(&peer) && !chosen.contains(&peer) {
                 chosen.push(peer);
             }
             if chosen.len() == SUGGESTED {

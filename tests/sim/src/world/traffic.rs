@@ -127,6 +127,7 @@ impl World {
     fn block_arrived(&mut self, from: PeerId, to: PeerId, block: BlockId, len: usize) {
         if self.nodes[index_of(from)].manners == Manners::Polluter {
             self.measures.n_wrong_blocks += 1;
+            self.nodes[index_of(from)].harmed.insert(to);
             self.input(to, Input::Offence { from, kind: Offence::WrongBlock });
             return;
         }
@@ -148,7 +149,9 @@ impl World {
 
     pub(super) fn connect(&mut self, from: PeerId, to: PeerId) {
         let is_there = self.nodes.get(index_of(to)).is_some_and(|node| node.is_alive);
-        if !is_there || !self.is_connectable(from, to) || !self.nodes[0].is_alive {
+        // The tracker passes on nothing of an evicted one, neither its offer nor its answer.
+        let is_introduced = self.nodes[0].is_alive && !self.is_evicted(from) && !self.is_evicted(to);
+        if !is_there || !self.is_connectable(from, to) || !is_introduced {
             let wait = if is_there { CONNECT_FAILED } else { TRACKER * 3 };
             self.schedule(self.now + wait, Event::ConnectFailed(from, to));
             return;
