@@ -14,6 +14,11 @@ use crate::{BitsPerSec, Instant};
 pub(crate) const FRAME_LEN: usize = 32;
 /// Messages that wait at most: 2 s of 40 viewers at 50 blocks a second.
 const QUEUE_LIMIT: usize = 4096;
+/// What an estimated uplink lets through at once: what it sends in this time, or this much. More would wait in the
+/// socket, where nothing overtakes it.
+const SOFT_TIME: Duration = Duration::from_millis(100);
+/// See [`SOFT_TIME`].
+const SOFT_BURST_MIN: usize = 4 * 1024;
 /// Pulls take at most this part of the limit: more would only move the lateness to those who are pushed to.
 const PULL_SHARE: u64 = 8;
 /// A message this late is given up: who wanted it has got it elsewhere, or plays on without it.
@@ -95,9 +100,10 @@ impl Pacer {
 
     /// Another estimate of what the uplink bears.
     pub(crate) fn set_estimate(&mut self, rate: BitsPerSec, burst: usize, now: Instant) {
+        let soft_burst = usize::try_from(rate.bytes_in(SOFT_TIME)).unwrap_or(burst).clamp(SOFT_BURST_MIN, burst);
         match &mut self.soft {
             Some(soft) => soft.follow(rate, now),
-            None => self.soft = Some(Bucket::soft(rate, burst + FRAME_LEN, now)),
+            None => self.soft = Some(Bucket::soft(rate, soft_burst, now)),
         }
         self.limit_pulls(burst, now);
     }

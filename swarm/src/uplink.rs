@@ -10,9 +10,10 @@ use crate::{BitsPerSec, Instant};
 const FIRST_GUESS: BitsPerSec = BitsPerSec(2_500_000);
 /// Between two samples: some ten blocks at the median uplink.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(250);
-/// More than this waiting at both ends of a sample says that the uplink was never idle: blocks that were let through
-/// together do not count.
-const BUSY_LEN: u64 = 48 * 1024;
+/// What the uplink sends in this time, waiting at both ends of a sample, says that it was never idle.
+const BUSY_TIME: Duration = Duration::from_millis(150);
+/// The same at least, and at most: blocks that were let through together say nothing.
+const BUSY_LEN: core::ops::RangeInclusive<u64> = 20 * 1024..=48 * 1024;
 /// Weight of a sample of a busy uplink, in eighths.
 const SAMPLE_WEIGHT: u64 = 3;
 /// Growth for each sample in which more could have been sent than was allowed, and nothing waited: doubles in 1 s.
@@ -58,11 +59,12 @@ impl UplinkEstimate {
         let drained = (sent_len + self.backlog).saturating_sub(self.sent_len + backlog);
         let measured = BitsPerSec(drained.saturating_mul(8_000_000) / micros(passed).max(1));
         let before = self.rate;
-        if self.backlog > BUSY_LEN && backlog > BUSY_LEN {
+        let busy_len = before.bytes_in(BUSY_TIME).clamp(*BUSY_LEN.start(), *BUSY_LEN.end());
+        if self.backlog > busy_len && backlog > busy_len {
             let mixed = (before.0 * (8 - SAMPLE_WEIGHT) + measured.0 * SAMPLE_WEIGHT) / 8;
             self.rate = BitsPerSec(mixed);
             self.was_full = true;
-        } else if is_held_back && backlog <= BUSY_LEN {
+        } else if is_held_back && backlog <= busy_len {
             let percent = if self.was_full { PROBE_PERCENT } else { GROWTH_PERCENT };
             self.rate = BitsPerSec(before.0 + before.0 * percent / 100);
         }

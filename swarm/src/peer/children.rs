@@ -85,7 +85,8 @@ impl Peer {
         };
         let is_child = self.uploads.child(from, stripe).is_some_and(|child| child.leaves_at.is_none());
         let has_room = is_child
-            || (!self.is_starting_others(now) && (self.has_slot_for(ask) || self.make_way(from, ask, now)));
+            || (!self.is_starting_others(now) && self.has_slot_for(ask))
+            || self.make_way(from, ask, now);
         if !has_room && self.may_start(from, ask, now) {
             self.start(from, ask, now);
             return;
@@ -336,7 +337,9 @@ impl Peer {
     fn make_way(&mut self, asker: PeerId, ask: Ask, now: Instant) -> bool {
         let is_too_soon = self.redirected_at.is_some_and(|at| now.since(at) < REDIRECT_INTERVAL);
         let is_at_home = self.config.role == Role::Server || ask.stripe == self.config.id.home_stripe();
-        if !is_at_home || is_too_soon {
+        // Who is fed already has most of what it would be sent.
+        let is_too_busy = ask.is_starving && self.is_starting_others(now);
+        if !is_at_home || is_too_soon || is_too_busy {
             return false;
         }
         let stripes =
@@ -456,7 +459,8 @@ impl Peer {
             // The last child of a stripe feeds all others.
             let Some((_, stripe)) = counts.filter(|(n, _)| *n > 1).max() else { return };
             let staying = self.uploads.children(stripe).filter(|(_, child)| child.leaves_at.is_none());
-            let Some((peer, _)) = staying.max_by_key(|(_, child)| child.since) else { return };
+            let weakest = staying.min_by_key(|(_, child)| (child.slots, core::cmp::Reverse(child.since)));
+            let Some((peer, _)) = weakest else { return };
             self.release(peer, stripe, &[], now);
         }
     }
