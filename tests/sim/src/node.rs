@@ -61,6 +61,8 @@ pub(crate) struct Node {
     pub(crate) due_after_failure: Due,
     /// Stripes whose provider died silently, as long as nothing of them came from somebody else.
     pub(crate) orphaned: Vec<Orphaned>,
+    /// Providers that died silently, as long as not all stripes have others.
+    pub(crate) bereaved: Vec<Bereaved>,
     sampled_at: u64,
 }
 
@@ -87,6 +89,13 @@ impl Due {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Orphaned {
     pub(crate) stripe: Stripe,
+    pub(crate) dead: PeerId,
+    pub(crate) at: u64,
+}
+
+/// A provider that died silently.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bereaved {
     pub(crate) dead: PeerId,
     pub(crate) at: u64,
 }
@@ -124,6 +133,7 @@ impl Node {
             due: Due::default(),
             due_after_failure: Due::default(),
             orphaned: Vec::new(),
+            bereaved: Vec::new(),
             sampled_at: 0,
         }
     }

@@ -88,8 +88,6 @@ pub struct World {
     server_second: usize,
     pub(crate) busiest_second: usize,
     pub(crate) server_len: u64,
-    /// Viewers that lost a provider by a silent death: since when, and whom.
-    orphans: Vec<(PeerId, PeerId, u64)>,
     pub(crate) recoveries: Vec<u64>,
     pub(crate) violations: Vec<String>,
     traced: Option<PeerId>,
@@ -144,7 +142,6 @@ impl World {
             server_second: 0,
             busiest_second: 0,
             server_len: 0,
-            orphans: Vec::new(),
             recoveries: Vec::new(),
             violations: Vec::new(),
             traced: None,

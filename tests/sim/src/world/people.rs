@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use cardume_swarm::{BitsPerSec, Config, Input, Peer};
-use cardume_wire::PeerId;
+use cardume_wire::{PeerId, STRIPE_COUNT};
 use rand_chacha::rand_core::Rng;
 
 use super::{
@@ -11,7 +11,7 @@ use super::{
     index_of,
 };
 use crate::broadcast::micros;
-use crate::node::{Access, Node, Orphaned};
+use crate::node::{Access, Bereaved, Node, Orphaned};
 use crate::{Incident, Manners, Spacing, What, Who};
 
 /// Draws of somebody young before anybody will do.
@@ -143,10 +143,11 @@ impl World {
         let node = &self.nodes[index_of(id)];
         let fed = node.peer.stats(node.instant(now)).neighbours;
         for neighbour in fed.into_iter().filter(|neighbour| !neighbour.child_in.is_empty()) {
-            self.orphans.push((neighbour.peer, id, now));
+            let child = &mut self.nodes[index_of(neighbour.peer)];
+            child.bereaved.push(Bereaved { dead: id, at: now });
             let orphaned =
                 neighbour.child_in.into_iter().map(|stripe| Orphaned { stripe, dead: id, at: now });
-            self.nodes[index_of(neighbour.peer)].orphaned.extend(orphaned);
+            child.orphaned.extend(orphaned);
         }
     }
 
@@ -284,21 +285,23 @@ impl World {
         self.alive.sorted().into_iter().max_by_key(fed)
     }
 
+    /// Measures how long a viewer took to replace providers that died.
     pub(super) fn note_recovery(&mut self, id: PeerId) {
-        if !self.orphans.iter().any(|(orphan, ..)| *orphan == id) {
+        let now = self.now;
+        let node = &mut self.nodes[index_of(id)];
+        if node.bereaved.is_empty() {
             return;
         }
-        let node = &self.nodes[index_of(id)];
-        let stats = node.peer.stats(node.instant(self.now));
-        let now = self.now;
-        let is_fed_by =
-            |dead: PeerId| stats.neighbours.iter().any(|n| n.peer == dead && !n.provides.is_empty());
-        let n_fed: usize = stats.neighbours.iter().map(|n| n.provides.len()).sum();
-        let (over, open): (Vec<_>, Vec<_>) = core::mem::take(&mut self.orphans)
-            .into_iter()
-            .partition(|(orphan, dead, _)| *orphan == id && !is_fed_by(*dead) && n_fed == 4);
-        self.orphans = open;
-        self.recoveries.extend(over.into_iter().map(|(_, _, since)| now - since));
+        let paths = node.peer.stats(node.instant(now)).paths;
+        let has_all = paths.len() == usize::from(STRIPE_COUNT);
+        let recoveries = &mut self.recoveries;
+        node.bereaved.retain(|bereaved| {
+            let is_over = has_all && paths.iter().all(|path| path.provider != bereaved.dead);
+            if is_over {
+                recoveries.push(now - bereaved.at);
+            }
+            !is_over
+        });
     }
 
     /// Somebody tells the tracker of wrong media: an injustice unless it is a polluter.
