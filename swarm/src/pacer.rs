@@ -100,7 +100,8 @@ impl Pacer {
 
     /// Another estimate of what the uplink bears.
     pub(crate) fn set_estimate(&mut self, rate: BitsPerSec, burst: usize, now: Instant) {
-        let soft_burst = usize::try_from(rate.bytes_in(SOFT_TIME)).unwrap_or(burst).clamp(SOFT_BURST_MIN, burst);
+        let soft_burst =
+            usize::try_from(rate.bytes_in(SOFT_TIME)).unwrap_or(burst).clamp(SOFT_BURST_MIN, burst);
         match &mut self.soft {
             Some(soft) => soft.follow(rate, now),
             None => self.soft = Some(Bucket::soft(rate, soft_burst, now)),

@@ -12,8 +12,8 @@ const FIRST_GUESS: BitsPerSec = BitsPerSec(2_500_000);
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(250);
 /// What the uplink sends in this time, waiting at both ends of a sample, says that it was never idle.
 const BUSY_TIME: Duration = Duration::from_millis(150);
-/// The same at least, and at most: blocks that were let through together say nothing.
-const BUSY_LEN: core::ops::RangeInclusive<u64> = 20 * 1024..=48 * 1024;
+/// More than this waiting says so in any case.
+const BUSY_LEN_MAX: u64 = 48 * 1024;
 /// Weight of a sample of a busy uplink, in eighths.
 const SAMPLE_WEIGHT: u64 = 3;
 /// Growth for each sample in which more could have been sent than was allowed, and nothing waited: doubles in 1 s.
@@ -37,6 +37,19 @@ pub(crate) struct UplinkEstimate {
     backlog: u64,
 }
 
+/// What went out, as of now.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sent {
+    /// Bytes handed to the sockets so far.
+    pub(crate) len: u64,
+    /// Of these, those that still wait there.
+    pub(crate) backlog: u64,
+    /// Bytes of the longest block.
+    pub(crate) block_len: u64,
+    /// Whether more would have been sent if the estimate allowed.
+    pub(crate) is_held_back: bool,
+}
+
 impl UplinkEstimate {
     /// With what is known from elsewhere, if anything.
     pub(crate) fn new(guess: Option<BitsPerSec>, now: Instant) -> Self {
@@ -49,9 +62,9 @@ impl UplinkEstimate {
         BitsPerSec(self.rate.0 / 100 * PACE_PERCENT)
     }
 
-    /// Takes a look: bytes handed to the sockets so far, bytes that wait in them, and whether more would have been
-    /// sent if the estimate allowed. Returns whether the estimate changed.
-    pub(crate) fn sample(&mut self, sent_len: u64, backlog: u64, is_held_back: bool, now: Instant) -> bool {
+    /// Takes a look; returns whether the estimate changed.
+    pub(crate) fn sample(&mut self, sent: Sent, now: Instant) -> bool {
+        let Sent { len: sent_len, backlog, is_held_back, .. } = sent;
         let passed = now.since(self.sample_at);
         if passed < SAMPLE_INTERVAL {
             return false;
@@ -59,7 +72,8 @@ impl UplinkEstimate {
         let drained = (sent_len + self.backlog).saturating_sub(self.sent_len + backlog);
         let measured = BitsPerSec(drained.saturating_mul(8_000_000) / micros(passed).max(1));
         let before = self.rate;
-        let busy_len = before.bytes_in(BUSY_TIME).clamp(*BUSY_LEN.start(), *BUSY_LEN.end());
+        // Two blocks may be on their way without anything waiting.
+        let busy_len = before.bytes_in(BUSY_TIME).max(2 * sent.block_len).min(BUSY_LEN_MAX);
         if self.backlog > busy_len && backlog > busy_len {
             let mixed = (before.0 * (8 - SAMPLE_WEIGHT) + measured.0 * SAMPLE_WEIGHT) / 8;
             self.rate = BitsPerSec(mixed);
@@ -87,7 +101,8 @@ mod tests {
             now += Duration::from_millis(50);
             sent += estimate.rate().0 / 8 / 20;
             drained = (drained + uplink / 8 / 20).min(sent);
-            estimate.sample(sent, sent - drained, true, now);
+            let sent = Sent { len: sent, backlog: sent - drained, block_len: 4096, is_held_back: true };
+            estimate.sample(sent, now);
         }
         estimate.rate().0
     }
@@ -111,7 +126,8 @@ mod tests {
         let mut estimate = UplinkEstimate::new(None, Instant::default());
         let before = estimate.rate();
         for at in 1..100 {
-            estimate.sample(at * 1000, 0, false, Instant::from_micros(at * 300_000));
+            let sent = Sent { len: at * 1000, backlog: 0, block_len: 4096, is_held_back: false };
+            estimate.sample(sent, Instant::from_micros(at * 300_000));
         }
         assert_eq!(estimate.rate(), before);
     }

@@ -4,6 +4,7 @@ use core::time::Duration;
 use std::collections::VecDeque;
 
 use cardume_media::PartId;
+use cardume_wire::link::block_len;
 use cardume_wire::{BlockId, BlockNumber, Epoch, PeerId, STRIPE_COUNT, TrackId};
 
 use crate::bits::BIT_LIMIT;
@@ -131,6 +132,12 @@ impl Window {
     pub(crate) fn burst_len(&self) -> u64 {
         let largest = self.tracks.iter().flat_map(TrackWindow::parts).map(|part| part.len).max();
         u64::from(largest.unwrap_or(0)) / u64::from(STRIPE_COUNT)
+    }
+
+    /// Bytes of the longest block.
+    pub(crate) fn block_len(&self) -> u64 {
+        let parts = self.tracks.iter().flat_map(TrackWindow::parts);
+        parts.map(|part| block_len(part.len as usize) as u64).max().unwrap_or(0)
     }
 
     /// Media bytes per second of all tracks, measured over the window and at least 1 s of media.

@@ -11,6 +11,7 @@ use rand_chacha::rand_core::Rng;
 use super::Peer;
 use crate::directory::Search;
 use crate::pacer::Class;
+use crate::uplink::Sent;
 use crate::uploads::Child;
 use crate::{BitsPerSec, Instant, PartFacts, Role};
 
@@ -85,7 +86,7 @@ impl Peer {
         };
         let is_child = self.uploads.child(from, stripe).is_some_and(|child| child.leaves_at.is_none());
         let has_room = is_child
-            || (!self.is_starting_others(now) && self.has_slot_for(ask))
+            || (self.has_slot_for(ask) && (ask.slots > 0 || !self.is_starting_others(now)))
             || self.make_way(from, ask, now);
         if !has_room && self.may_start(from, ask, now) {
             self.start(from, ask, now);
@@ -116,6 +117,7 @@ impl Peer {
         self.config.role == Role::Server
             && ask.is_starving
             && self.neighbours.get(from).is_some_and(|link| now.since(link.opened_at) < START_WITHIN)
+            && Stripe::all().all(|stripe| self.has_its_roots(stripe))
             && n_left >= if n_held == 0 { n_needed } else { 1 }
             && (n_held > 0 || !self.is_starting_others(now))
     }
@@ -216,7 +218,13 @@ impl Peer {
         }
         let backlog: usize = self.neighbours.iter().map(|(_, link)| link.backlog).sum();
         let is_held_back = self.pacer.is_held_back() || self.n_free() == 0;
-        if self.uplink.sample(self.counts.egress_len, backlog as u64, is_held_back, now) {
+        let sent = Sent {
+            len: self.counts.egress_len,
+            backlog: backlog as u64,
+            block_len: self.window.block_len(),
+            is_held_back,
+        };
+        if self.uplink.sample(sent, now) {
             self.pacer.set_estimate(self.uplink.rate(), self.burst_len(), now);
         }
     }
@@ -473,10 +481,12 @@ impl Peer {
             let is_wanted = stripe == self.config.id.home_stripe() || ask.is_starving;
             return is_wanted && self.n_free() > 0;
         }
-        // Each stripe needs its roots.
-        let share = self.n_slots().div_ceil(usize::from(STRIPE_COUNT));
-        let n_staying = self.uploads.n_staying(stripe);
-        n_staying == 0 || (n_staying < share && self.n_free() > 0)
+        self.uploads.n_staying(stripe) == 0 || (!self.has_its_roots(stripe) && self.n_free() > 0)
+    }
+
+    /// Whether the stripe has its share of the server's slots.
+    fn has_its_roots(&self, stripe: Stripe) -> bool {
+        self.uploads.n_staying(stripe) >= self.n_slots().div_ceil(usize::from(STRIPE_COUNT))
     }
 
     /// The server tells some viewers that it has room: a few each time, so that not all come at once.
