@@ -169,7 +169,10 @@ impl Pacer {
         let index = self.queues[class].iter().position(is_ready)?;
         let len = self.queues[class].get(index)?.len + FRAME_LEN;
         if !self.allows(len, now) {
-            self.next_at = self.buckets().filter_map(|bucket| bucket.allows_at(len)).max();
+            // One that never lets it pass leaves nothing to wait for.
+            let latest =
+                self.buckets().try_fold(now, |latest, bucket| Some(latest.max(bucket.allows_at(len)?)));
+            self.next_at = latest;
             return None;
         }
         for bucket in self.hard.iter_mut().chain(&mut self.soft) {
@@ -225,4 +228,22 @@ impl Pacer {
 fn is_too_late(job: &Job, now: Instant) -> bool {
     let limit = if job.class == Class::Repair { REPAIR_LATE_LIMIT } else { LATE_LIMIT };
     now.since(job.due) > limit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_of_nothing_leaves_nothing_to_wait_for() {
+        let now = Instant::from_micros(1_000_000);
+        let mut pacer = Pacer::new(Some(BitsPerSec(0)), 16_384, now);
+        pacer.set_estimate(BitsPerSec(1_000_000), 16_384, now);
+        pacer.charge(10, now);
+        let part = PartId { epoch: cardume_wire::Epoch(1), track: cardume_wire::TrackId(0), sequence: 1 };
+        let cargo = Cargo::Descriptor(part);
+        assert!(pacer.push(Job { to: PeerId::new(2), cargo, len: 100, class: Class::Push, due: now }));
+        assert!(pacer.pop(now, |_| true).is_none());
+        assert_eq!(pacer.next_at(), None);
+    }
 }
