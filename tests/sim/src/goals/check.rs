@@ -93,6 +93,7 @@ impl Check {
             n_viewers: of_size(self.n_viewers, order.size),
             value,
             wanted: self.wanted.text(),
+            wanted_figure: self.wanted.figure(),
             ratio: value.map(|value| value / self.wanted.figure()).filter(|ratio| ratio.is_finite()),
             reference: self.reference,
             standing: self.wanted.standing(value, recorded),

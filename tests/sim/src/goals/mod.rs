@@ -58,6 +58,8 @@ pub struct Row {
     pub value: Option<f64>,
     /// What is wanted, with its direction.
     pub wanted: String,
+    /// The same as a number.
+    pub wanted_figure: f64,
     /// The figure over what is wanted.
     pub ratio: Option<f64>,
     /// What others reach, or the bound.

@@ -35,8 +35,8 @@ pub(super) fn of(outcome: &Outcome) -> String {
 /// What can be added to the record: lines of goals.toml.
 fn unrecorded(outcome: &Outcome) -> String {
     let is_new = |row: &&Row| row.standing == Standing::Reached && row.recorded.is_none();
-    let line = |row: &Row| row.value.map(|value| format!("{} = {value:?}\n", row.id));
-    let lines: String = outcome.rows.iter().filter(is_new).filter_map(line).collect();
+    let line = |row: &Row| format!("{} = {:?}\n", row.id, row.wanted_figure);
+    let lines: String = outcome.rows.iter().filter(is_new).map(line).collect();
     if lines.is_empty() { lines } else { format!("reached, and not in goals.toml yet:\n{lines}") }
 }
 
@@ -84,6 +84,7 @@ mod tests {
             n_viewers: 100,
             value,
             wanted: ">= 0.999".into(),
+            wanted_figure: 0.999,
             ratio: value.map(|value| value / 0.999),
             reference: "GLive 100 %",
             standing,
@@ -106,6 +107,6 @@ mod tests {
             assert!(table.contains(words), "{words:?} is not in {table}");
         }
         assert!(table.contains("VIOLATION bad\n2 reached, 2 missed, 1 lost\n"), "{table}");
-        assert!(table.ends_with("not in goals.toml yet:\nnew = 0.9995\n"), "{table}");
+        assert!(table.ends_with("not in goals.toml yet:\nnew = 0.999\n"), "{table}");
     }
 }
