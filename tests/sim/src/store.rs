@@ -27,8 +27,6 @@ struct Row {
     /// Sequence of the first slot.
     first: u32,
     slots: VecDeque<Slot>,
-    /// Parts before this one are evicted; their slots wait until they are judged.
-    evicted_before: u32,
     /// Parts before this one were judged.
     judged_before: u32,
 }
@@ -36,8 +34,10 @@ struct Row {
 #[derive(Clone, Copy, Debug, Default)]
 struct Slot {
     is_known: bool,
-    n_on_time: u8,
+    /// Blocks that are held.
     held: u64,
+    /// Blocks that came before their deadline, whatever became of them since.
+    on_time: u64,
 }
 
 /// What became of a block.
@@ -86,7 +86,7 @@ impl Store {
             return Verdict::Useless;
         }
         slot.held |= bit;
-        slot.n_on_time += u8::from(is_on_time);
+        slot.on_time |= if is_on_time { bit } else { 0 };
         Verdict::Verified
     }
 
@@ -121,7 +121,7 @@ impl Store {
     /// Forgets the parts of a track before this one.
     pub(crate) fn evict_before(&mut self, id: PartId) {
         if let Some(row) = self.rows.get_mut(usize::from(id.track.0)) {
-            row.evicted_before = row.evicted_before.max(id.sequence);
+            row.forget_before(id.sequence);
             row.tidy();
         }
     }
@@ -148,7 +148,7 @@ impl Store {
                     break;
                 }
                 let slot = row.slot_mut(part.facts.id.sequence).map_or(Slot::default(), |slot| *slot);
-                verdict(deadline, part.facts.n_blocks, u32::from(slot.n_on_time));
+                verdict(deadline, part.facts.n_blocks, slot.on_time.count_ones());
                 judged_before += 1;
             }
             row.judged_before = u32::try_from(judged_before).unwrap_or(u32::MAX);
@@ -158,7 +158,7 @@ impl Store {
 
     fn slot(&self, part: &PartFacts) -> Option<&Slot> {
         let row = self.rows.get(usize::from(part.id.track.0))?;
-        if self.epoch != Some(part.id.epoch) || part.id.sequence < row.evicted_before {
+        if self.epoch != Some(part.id.epoch) {
             return None;
         }
         row.slots.get(part.id.sequence.checked_sub(row.first)? as usize)
@@ -208,9 +208,19 @@ impl Row {
         self.slots.get_mut(index)
     }
 
-    /// Drops the slots of parts that are evicted and judged.
+    /// Forgets what is held of the parts before this one; it may come again.
+    fn forget_before(&mut self, sequence: u32) {
+        let n_evicted = sequence.saturating_sub(self.first) as usize;
+        for slot in self.slots.iter_mut().take(n_evicted) {
+            *slot = Slot { on_time: slot.on_time, ..Slot::default() };
+        }
+    }
+
+    /// Drops the slots of parts that are judged and of which nothing is known.
     fn tidy(&mut self) {
-        while self.first < self.evicted_before.min(self.judged_before) && self.slots.pop_front().is_some() {
+        let is_over = |slot: &Slot| !slot.is_known;
+        while self.first < self.judged_before && self.slots.front().is_some_and(is_over) {
+            self.slots.pop_front();
             self.first += 1;
         }
     }
@@ -219,4 +229,88 @@ impl Row {
 fn bit(part: &PartFacts, number: BlockNumber) -> u64 {
     let index = number.0.wrapping_sub(part.first_block.0);
     if index < BLOCKS_OF_PART_LIMIT { 1 << index } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use cardume_wire::{TrackId, WallTime};
+
+    use super::*;
+    use crate::broadcast::WALL_AT_START;
+
+    const PEER: PeerId = PeerId::new(1);
+
+    /// A second of media in two blocks.
+    fn part(sequence: u32) -> PartFacts {
+        let start_us = u64::from(sequence) * 1_000_000;
+        PartFacts {
+            id: PartId { epoch: Epoch(1), track: TrackId(0), sequence },
+            first_block: BlockNumber(sequence * 2),
+            n_blocks: 2,
+            len: 20_000,
+            start_us,
+            end_us: start_us + 1_000_000,
+            captured_at: WallTime(WALL_AT_START + start_us),
+            is_independent: true,
+            descriptor_len: 100,
+        }
+    }
+
+    fn block(number: u32) -> BlockId {
+        BlockId { epoch: Epoch(1), track: TrackId(0), number: BlockNumber(number) }
+    }
+
+    fn store() -> Store {
+        let mut store = Store::default();
+        store.begin(Epoch(1));
+        store
+    }
+
+    #[test]
+    fn blocks_wait_for_their_descriptor_and_count_once() {
+        let (mut store, part) = (store(), part(3));
+        assert_eq!(store.insert_block(PEER, block(6), Some(&part), true), Verdict::Unverifiable);
+        assert!(store.insert_part(&part) && !store.insert_part(&part));
+        assert_eq!(store.take_waiting(&part), [(PEER, block(6))]);
+        assert_eq!(store.insert_block(PEER, block(6), Some(&part), true), Verdict::Verified);
+        assert_eq!(store.insert_block(PEER, block(6), Some(&part), true), Verdict::Useless);
+        assert!(store.holds(&part, BlockNumber(6)) && !store.is_whole(&part));
+        assert_eq!(store.insert_block(PEER, block(7), Some(&part), true), Verdict::Verified);
+        assert!(store.is_whole(&part));
+    }
+
+    #[test]
+    fn what_was_evicted_can_come_again_judged_or_not() {
+        let (mut store, part) = (store(), part(3));
+        store.rows[0].judged_before = 10;
+        store.insert_part(&part);
+        store.insert_block(PEER, block(6), Some(&part), true);
+        store.evict_before(self::part(4).id);
+        assert!(!store.holds(&part, BlockNumber(6)) && !store.knows(&part));
+        assert!(store.insert_part(&part));
+        assert_eq!(store.insert_block(PEER, block(6), Some(&part), false), Verdict::Verified);
+        store.evict_before(self::part(2).id);
+        assert!(store.holds(&part, BlockNumber(6)));
+    }
+
+    #[test]
+    fn parts_are_judged_once_when_their_deadline_has_passed_evicted_or_not() {
+        let mut store = store();
+        let mut library = Library::default();
+        library.begin(Epoch(1));
+        for sequence in 0..4 {
+            library.publish(part(sequence), 0);
+        }
+        store.insert_part(&part(1));
+        store.insert_block(PEER, block(2), Some(&part(1)), true);
+        store.insert_block(PEER, block(3), Some(&part(1)), false);
+        store.evict_before(part(2).id);
+        let mut judged = Vec::new();
+        // Deadlines lie at 3, 4, 5 and 6 s: the first is before the start, the last has not come.
+        for until in [4_500_000, 5_500_000] {
+            let deadlines = Deadlines { latency: 2_000_000, from: 3_500_000, until };
+            store.judge(&library, deadlines, |at, n, n_on_time| judged.push((at / 1_000_000, n, n_on_time)));
+        }
+        assert_eq!(judged, [(4, 2, 1), (5, 2, 0)]);
+    }
 }
