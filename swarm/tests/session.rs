@@ -366,16 +366,18 @@ fn playback_starts_at_the_target_latency() {
     let (_, first, _) = net.seen[&A].appended[0];
     let (_, last, _) = *net.seen[&A].appended.last().unwrap();
     let state = PlayerState { playhead_us: 0, buffered: vec![(first, last)], ..PlayerState::default() };
-    let now = net.instant();
-    let session = net.sessions.get_mut(&A).unwrap();
-    session.set_player(state, now);
-    let seek = std::iter::from_fn(|| session.poll_event()).find_map(|event| match event {
-        Event::Seek { to_us } => Some(to_us),
-        _ => None,
+    // Media that is younger than the target latency is waited for.
+    let seek = (0..10).find_map(|_| {
+        net.run(Duration::from_millis(100));
+        let now = net.instant();
+        let session = net.sessions.get_mut(&A).unwrap();
+        session.set_player(state.clone(), now);
+        std::iter::from_fn(|| session.poll_event()).find_map(|event| match event {
+            Event::Seek { to_us } => Some(to_us),
+            _ => None,
+        })
     });
-    // 20 parts were published; the newest ended 100 ms ago.
-    let newest = 20 * PART_MS * 1000 + 100_000;
-    let latency = newest - seek.unwrap();
-    // A group of pictures that begins up to 400 ms later will do.
-    assert!((1_500_000..=2_100_000).contains(&latency), "{latency}");
+    // The first part began 200 ms before it was published, at the net's first second.
+    let latency = net.now - 1_000_000 + PART_MS * 1000 - seek.unwrap();
+    assert!((1_750_000..=2_150_000).contains(&latency), "{latency}");
 }

@@ -42,8 +42,9 @@ const PATIENCE_MAX: Duration = Duration::from_millis(700);
 const ASK_LIMIT: u32 = 4;
 /// Blocks asked of the server at a time.
 const SERVER_ASK_LIMIT: u32 = 16;
-/// Blocks asked for in one look.
-const LOOK_LIMIT: usize = 32;
+/// Blocks asked for at a time, of all together: more than a stripe's in a round trip, but a swarm that is late as a whole
+/// must not make itself later by pulling everything.
+const OPEN_LIMIT: usize = 8;
 /// Pulls are answered while no more than this waits on all links; behind more they would come too late.
 const SERVE_BACKLOG: usize = 96 * 1024;
 
@@ -126,7 +127,8 @@ impl Peer {
         self.expire_requests(now);
         let mut wants = self.wants(now);
         wants.sort_by_key(|want| (want.plays_in, want.block));
-        wants.truncate(LOOK_LIMIT);
+        let n_open: u32 = self.neighbours.iter().map(|(_, link)| link.n_asked).sum();
+        wants.truncate(OPEN_LIMIT.saturating_sub(n_open as usize));
         let mut requests: BTreeMap<PeerId, Vec<BlockId>> = BTreeMap::new();
         for want in wants {
             let Some(of) = self.source_for(&want, now) else { continue };
