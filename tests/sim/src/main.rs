@@ -212,9 +212,7 @@ fn plot(scenario: &Scenario, seed: u64, report: &Report, folder: &Path) -> anyho
 /// A row of the table: the oracle's delays and the run's ratio to them, or why there are none.
 fn against_oracle(beside: &Result<Beside, Impossible>, report: &Report) -> String {
     match beside {
-        Ok(beside) => {
-            format!("{}; the run: {:.2} times p99", beside.line(), beside.ratio(report.delay_ms[2]))
-        }
+        Ok(beside) => format!("{}; {}", beside.line(), beside.verdict(report.delay_ms[2])),
         Err(impossible) => format!("none: {impossible}"),
     }
 }

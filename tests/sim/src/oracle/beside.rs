@@ -54,6 +54,13 @@ impl Beside {
         p99_ms * 1_000.0 / self.delay_us.p99.max(1) as f64
     }
 
+    /// How a run with this delay at p99, milliseconds, stands beside the oracle; for people.
+    pub fn verdict(&self, p99_ms: f64) -> String {
+        let published = self.published_p99_s.map(|p99| p99_ms / 1_000.0 / p99);
+        let published = published.map(|ratio| format!(", {ratio:.2} times the published"));
+        format!("the run: {:.2} times p99{}", self.ratio(p99_ms), published.unwrap_or_default())
+    }
+
     /// For people.
     pub fn line(&self) -> String {
         let Delays { p50, p95, p99 } = self.delay_us;
