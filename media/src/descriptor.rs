@@ -13,7 +13,7 @@ pub const PART_LEN_LIMIT: usize = 4 * 1024 * 1024;
 pub const HASH_LEN: usize = 16;
 /// Bytes of a signed descriptor at most: that of a part of [`PART_LEN_LIMIT`].
 pub const DESCRIPTOR_LEN_LIMIT: usize =
-    FIXED_LEN + PART_LEN_LIMIT / link::BLOCK_LEN_LIMIT * HASH_LEN + SIGNATURE_LEN;
+    FIXED_LEN + link::block_count(PART_LEN_LIMIT) * HASH_LEN + SIGNATURE_LEN;
 
 /// Form of the signed bytes; another one is refused.
 const VERSION: u8 = 1;

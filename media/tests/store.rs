@@ -7,13 +7,17 @@ use cardume_media::{
     BlockVerdict, Catalog, CutPart, DescriptorError, Inserted, MediaTime, PartId, PublishError, Published,
     Publisher, SigningKey, Store, StoreLimits, Track, TrackKind,
 };
-use cardume_wire::link::{BLOCK_HEADER_LEN, BLOCK_LEN_LIMIT, Message, block_len};
+use cardume_wire::link::{BLOCK_HEADER_LEN, BLOCK_LEN_LIMIT, BLOCK_LEN_MIN, Message, block_count, block_len};
 use cardume_wire::{BlockId, BlockNumber, Epoch, TrackId, WallTime};
 use proptest::prelude::*;
 
 const VIDEO: TrackId = TrackId(0);
 const AUDIO: TrackId = TrackId(1);
 const LIMITS: StoreLimits = StoreLimits { len: 1 << 20, n_parts: 8 };
+/// A part of three blocks, the last of them shorter.
+const THREE_BLOCKS: usize = 2 * BLOCK_LEN_MIN + 100;
+/// A part of one block for each stripe, longer than they have to be, the last of them shorter.
+const STRIPED: usize = 2 * BLOCK_LEN_LIMIT + 10;
 
 fn key() -> SigningKey {
     SigningKey::from_seed([7; 32])
@@ -58,6 +62,10 @@ fn publish(publisher: &mut Publisher, seed: u8, len: usize) -> (CutPart, Publish
     (part, ready)
 }
 
+fn blocks_of(len: usize) -> u32 {
+    u32::try_from(block_count(len)).expect("few blocks")
+}
+
 /// Block `index` of a part, and its media.
 fn block<'a>(ready: &Published, part: &'a CutPart, index: usize) -> (BlockId, &'a [u8]) {
     let id = ready.descriptor.blocks().nth(index).expect("such a block");
@@ -80,10 +88,11 @@ fn joined(slices: &[Bytes]) -> Vec<u8> {
 fn a_part_comes_out_when_its_last_block_came_in() {
     let mut publisher = publisher(1);
     let mut store = store_of(&publisher, LIMITS);
-    let (part, ready) = publish(&mut publisher, 3, 2 * BLOCK_LEN_LIMIT + 10);
+    let (part, ready) = publish(&mut publisher, 3, STRIPED);
     let id = ready.descriptor.part;
     assert!(matches!(store.insert_descriptor(&ready.descriptor_bytes), Ok((Inserted::New, _))));
-    for index in [2, 0, 1] {
+    let n_blocks = block_count(STRIPED);
+    for index in (2..n_blocks).rev().chain(0..2) {
         assert_eq!(store.part_payload(id), None);
         let (block, payload) = block(&ready, &part, index);
         assert!(!store.has_block(block));
@@ -98,11 +107,13 @@ fn a_part_comes_out_when_its_last_block_came_in() {
 fn what_goes_to_children_is_what_came_in() {
     let mut publisher = publisher(1);
     let mut store = store_of(&publisher, LIMITS);
-    let (part, ready) = publish(&mut publisher, 3, BLOCK_LEN_LIMIT + 1);
+    let (part, ready) = publish(&mut publisher, 3, STRIPED);
     insert_all(&mut store, &part, &ready);
-    let (id, payload) = block(&ready, &part, 1);
-    let message = store.block_message(id).expect("held");
-    assert_eq!(Message::decode(&message), Ok(Message::Block { id, payload }));
+    for index in 0..block_count(STRIPED) {
+        let (id, payload) = block(&ready, &part, index);
+        let message = store.block_message(id).expect("held");
+        assert_eq!(Message::decode(&message), Ok(Message::Block { id, payload }));
+    }
     let message = store.descriptor_message(ready.descriptor.part).expect("held");
     assert_eq!(Message::decode(&message), Ok(Message::Descriptor(&ready.descriptor_bytes)));
     let message = store.catalog_message().expect("held");
@@ -113,7 +124,7 @@ fn what_goes_to_children_is_what_came_in() {
 fn a_published_part_is_held_as_a_received_one_is() {
     let mut publisher = publisher(1);
     let (mut sender, mut receiver) = (store_of(&publisher, LIMITS), store_of(&publisher, LIMITS));
-    for (seed, len) in [(0, 1), (1, BLOCK_LEN_LIMIT), (2, 3 * BLOCK_LEN_LIMIT + 5)] {
+    for (seed, len) in [(0, 1), (1, BLOCK_LEN_MIN), (2, 4 * BLOCK_LEN_LIMIT), (3, STRIPED)] {
         let (part, ready) = publish(&mut publisher, seed, len);
         insert_all(&mut receiver, &part, &ready);
         let id = ready.descriptor.part;
@@ -129,13 +140,15 @@ fn a_published_part_is_held_as_a_received_one_is() {
 #[test]
 fn parts_and_blocks_are_numbered_without_gaps_in_each_track() {
     let mut publisher = publisher(1);
-    let mut first_blocks = Vec::new();
-    for (sequence, len) in [(0, 1), (1, BLOCK_LEN_LIMIT + 1), (2, 2 * BLOCK_LEN_LIMIT), (3, 5)] {
+    let mut next_block = 0;
+    for (sequence, len) in (0..).zip([1, THREE_BLOCKS, STRIPED, 4 * BLOCK_LEN_LIMIT + 1, 5]) {
         let (_, ready) = publish(&mut publisher, 0, len);
         assert_eq!(ready.descriptor.part.sequence, sequence);
-        first_blocks.push(ready.descriptor.first_block.0);
+        assert_eq!(ready.descriptor.first_block.0, next_block);
+        assert_eq!(ready.descriptor.hashes.len(), block_count(len));
+        next_block += blocks_of(len);
     }
-    assert_eq!(first_blocks, [0, 1, 3, 5]);
+    assert_eq!(next_block, 1 + 3 + 4 + 8 + 1);
     let audio = publisher.publish(&part(AUDIO, 0, 1)).expect("within limits");
     assert_eq!((audio.descriptor.part.sequence, audio.descriptor.first_block.0), (0, 0));
 }
@@ -154,18 +167,21 @@ fn parts_that_break_a_limit_use_up_no_number() {
 fn a_block_is_judged_by_its_descriptor() {
     let mut publisher = publisher(1);
     let mut store = store_of(&publisher, LIMITS);
-    let (part, ready) = publish(&mut publisher, 0, BLOCK_LEN_LIMIT + 10);
-    let (id, payload) = block(&ready, &part, 1);
+    let (part, ready) = publish(&mut publisher, 0, STRIPED);
+    let (_, first_payload) = block(&ready, &part, 0);
+    let (id, payload) = block(&ready, &part, block_count(STRIPED) - 1);
+    assert!(payload.len() < first_payload.len(), "the last block is shorter");
     assert_eq!(store.insert_block(id, payload), BlockVerdict::NoDescriptor);
     store.insert_descriptor(&ready.descriptor_bytes).expect("signed");
-    assert_eq!(store.insert_block(id, &payload[..9]), BlockVerdict::Bad);
+    assert_eq!(store.insert_block(id, &payload[..payload.len() - 1]), BlockVerdict::Bad);
     assert_eq!(store.insert_block(id, &[payload, b"x"].concat()), BlockVerdict::Bad);
     assert_eq!(store.insert_block(id, b""), BlockVerdict::Bad);
-    assert_eq!(store.insert_block(id, &part.bytes[..BLOCK_LEN_LIMIT]), BlockVerdict::Bad);
+    assert_eq!(store.insert_block(id, first_payload), BlockVerdict::Bad);
+    assert_eq!(store.insert_block(id, &first_payload[..payload.len()]), BlockVerdict::Bad);
     assert!(store.is_empty());
     assert_eq!(store.insert_block(id, payload), BlockVerdict::Verified);
     assert_eq!(store.insert_block(id, payload), BlockVerdict::Duplicate);
-    let beyond = BlockId { number: BlockNumber(2), ..id };
+    let beyond = BlockId { number: ready.descriptor.end_block(), ..id };
     assert_eq!(store.insert_block(beyond, payload), BlockVerdict::NoDescriptor);
     assert_eq!(store.insert_block(BlockId { track: AUDIO, ..id }, payload), BlockVerdict::NoDescriptor);
     assert_eq!(
@@ -180,7 +196,7 @@ fn a_block_is_judged_by_its_descriptor() {
 fn descriptors_are_taken_in_any_order() {
     let mut publisher = publisher(1);
     let mut store = store_of(&publisher, LIMITS);
-    let parts: Vec<_> = (0..6).map(|seed| publish(&mut publisher, seed, BLOCK_LEN_LIMIT * 2)).collect();
+    let parts: Vec<_> = (0..6).map(|seed| publish(&mut publisher, seed, STRIPED)).collect();
     for index in [3, 5, 0, 4, 1] {
         let (part, ready) = &parts[index];
         insert_all(&mut store, part, ready);
@@ -189,10 +205,17 @@ fn descriptors_are_taken_in_any_order() {
     }
     let held: Vec<_> = store.descriptors(VIDEO).map(|descriptor| descriptor.part.sequence).collect();
     assert_eq!(held, [0, 1, 3, 4, 5]);
-    let block = |number| BlockId { epoch: Epoch(1), track: VIDEO, number: BlockNumber(number) };
-    assert_eq!(store.part_of(block(7)).map(|part| part.sequence), Some(3));
-    assert_eq!(store.part_of(block(5)), None);
-    assert_eq!(store.part_of(block(12)), None);
+    let sequence_of = |number| {
+        let block = BlockId { epoch: Epoch(1), track: VIDEO, number: BlockNumber(number) };
+        store.part_of(block).map(|part| part.sequence)
+    };
+    let n_blocks = blocks_of(STRIPED);
+    for sequence in 0..6 {
+        let held = (sequence != 2).then_some(sequence);
+        assert_eq!(sequence_of(sequence * n_blocks), held);
+        assert_eq!(sequence_of((sequence + 1) * n_blocks - 1), held);
+    }
+    assert_eq!(sequence_of(6 * n_blocks), None);
 }
 
 #[test]
@@ -211,11 +234,11 @@ fn a_stranger_gets_no_descriptor_in() {
 fn descriptors_that_contradict_each_other_are_refused() {
     let mut publisher = publisher(1);
     let mut store = store_of(&publisher, LIMITS);
-    let (_, first) = publish(&mut publisher, 0, BLOCK_LEN_LIMIT * 2);
+    let (_, first) = publish(&mut publisher, 0, STRIPED);
     let (_, second) = publish(&mut publisher, 1, 10);
     store.insert_descriptor(&first.descriptor_bytes).expect("signed");
     let mut overlapping = second.descriptor;
-    overlapping.first_block = BlockNumber(1);
+    overlapping.first_block = BlockNumber(blocks_of(STRIPED) - 1);
     let bytes = overlapping.sign(&key());
     assert_eq!(store.insert_descriptor(&bytes), Err(DescriptorError::Contradiction));
 }
@@ -292,7 +315,8 @@ fn the_window_moves_with_the_newest_part() {
 
 #[test]
 fn more_media_than_the_limit_pushes_out_what_was_captured_first() {
-    let limits = StoreLimits { len: 3 * (BLOCK_LEN_LIMIT + BLOCK_HEADER_LEN), n_parts: 100 };
+    let held_len = STRIPED + block_count(STRIPED) * BLOCK_HEADER_LEN;
+    let limits = StoreLimits { len: 3 * held_len, n_parts: 100 };
     let mut publisher = publisher(1);
     let (mut sender, mut receiver) = (store_of(&publisher, limits), store_of(&publisher, limits));
     for seed in 0..10 {
@@ -300,7 +324,7 @@ fn more_media_than_the_limit_pushes_out_what_was_captured_first() {
         let ready = publisher.publish(&audio).expect("within limits");
         insert_all(&mut receiver, &audio, &ready);
         sender.publish(ready);
-        let (part, ready) = publish(&mut publisher, seed, BLOCK_LEN_LIMIT);
+        let (part, ready) = publish(&mut publisher, seed, STRIPED);
         insert_all(&mut receiver, &part, &ready);
         sender.publish(ready);
         assert!(sender.len() <= limits.len && receiver.len() <= limits.len);
@@ -320,10 +344,11 @@ proptest! {
 
     /// Whatever strangers send, in whatever order: what comes out is what was published.
     #[test]
-    fn nothing_unverified_comes_out(steps in prop::collection::vec((0_usize..6, 0_usize..4, any::<bool>(), any::<u16>()), 1..60)) {
+    fn nothing_unverified_comes_out(steps in prop::collection::vec((0_usize..6, 0..=block_count(THREE_BLOCKS), any::<bool>(), any::<u16>()), 1..60)) {
         let mut publisher = publisher(1);
-        let mut store = store_of(&publisher, StoreLimits { len: 5 * BLOCK_LEN_LIMIT, n_parts: 4 });
-        let parts: Vec<_> = (0..6).map(|seed| publish(&mut publisher, seed, BLOCK_LEN_LIMIT * 2 + 100)).collect();
+        let limits = StoreLimits { len: THREE_BLOCKS * 5 / 2, n_parts: 4 };
+        let mut store = store_of(&publisher, limits);
+        let parts: Vec<_> = (0..6).map(|seed| publish(&mut publisher, seed, THREE_BLOCKS)).collect();
         for (index, action, is_broken, noise) in steps {
             let (part, ready) = &parts[index];
             let spoil = |bytes: &[u8]| {
@@ -332,7 +357,7 @@ proptest! {
                 bytes[at] ^= u8::from(is_broken) << (noise % 8);
                 bytes
             };
-            if action == 3 {
+            if action == block_count(THREE_BLOCKS) {
                 let taken = store.insert_descriptor(&spoil(&ready.descriptor_bytes));
                 prop_assert_eq!(taken.is_err(), is_broken);
             } else {
@@ -340,7 +365,7 @@ proptest! {
                 let verdict = store.insert_block(id, &spoil(payload));
                 prop_assert!(!(is_broken && verdict == BlockVerdict::Verified));
             }
-            prop_assert!(store.len() <= 5 * BLOCK_LEN_LIMIT);
+            prop_assert!(store.len() <= limits.len);
             prop_assert!(store.descriptors(VIDEO).count() <= 4);
         }
         for (part, ready) in &parts {
