@@ -16,10 +16,9 @@ use crate::uploads::Child;
 use crate::{BitsPerSec, Instant, PartFacts, Role};
 
 /// Share of the uplink that is not given to children but kept for repair, joiners and bursts: 1/5.
-/// Simulator: with 1/10 of three copies left, joiners 2 s apart starve each other.
+/// Simulator: with 1/10 of three copies left, joiners 2 s apart starve each other; with 1/16 of viewers' uplinks
+/// left, at a resource index of 1.4, queues grow until nothing is on time.
 const RESERVE: u64 = 5;
-/// The same of a viewer, whose uplink is paced below what it bears anyway: 1/16.
-const VIEWER_RESERVE: u64 = 16;
 /// Bitrate assumed while neither catalog nor media say one: 720p.
 const RATE_GUESS: u64 = 3_000_000;
 /// An uplink that bears fewer feeds nobody: a block takes so long through it that all below would be late. It still
@@ -155,10 +154,7 @@ impl Peer {
 
     /// Stripes we could push, all children together.
     pub(super) fn n_slots(&self) -> usize {
-        match self.config.role {
-            Role::Server => self.slots_with(RESERVE),
-            Role::Viewer => self.slots_with(VIEWER_RESERVE),
-        }
+        self.slots_with(RESERVE)
     }
 
     /// The same with another part of the uplink kept back. Measured rates waver: who is in stays up to half the reserve.
@@ -457,10 +453,7 @@ impl Peer {
     /// The uplink was limited, or the stream grew: children of the stripes with most of them go, the newest first.
     fn release_excess(&mut self, now: Instant) {
         let is_late = self.pacer.lateness(now) > LATENESS_LIMIT;
-        let limit = match self.config.role {
-            Role::Server => self.slots_with(RESERVE * 2),
-            Role::Viewer => self.slots_with(u64::MAX) + 1,
-        };
+        let limit = self.slots_with(RESERVE * 2);
         let n_excess = self.uploads.n_used().saturating_sub(limit).max(usize::from(is_late));
         for _ in 0..n_excess {
             let counts = Stripe::all().map(|stripe| (self.uploads.n_staying(stripe), stripe));
