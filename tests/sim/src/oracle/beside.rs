@@ -3,7 +3,7 @@
 
 use cardume_swarm::BitsPerSec;
 use cardume_wire::PeerId;
-use cardume_wire::link::BLOCK_LEN_LIMIT;
+use cardume_wire::link::block_len;
 use serde::Serialize;
 
 use super::{Delays, Impossible, Oracle, Place, Setting, published};
@@ -38,7 +38,7 @@ impl Beside {
             uplinks: &uplinks,
             server: BitsPerSec(scenario.budget().unwrap_or(NO_BUDGET)),
             rate: BitsPerSec(scenario.stream.rate),
-            block_len: part_len.min(BLOCK_LEN_LIMIT as u64),
+            block_len: block_len(usize::try_from(part_len).unwrap_or(usize::MAX)) as u64,
             seed,
         };
         let oracle = Oracle::new(&setting, |a, b| population.round_trip(id(a), id(b)))?;

@@ -4,7 +4,7 @@ use core::fmt::Display;
 use core::ops::RangeInclusive;
 use core::time::Duration;
 
-use cardume_wire::link::BLOCK_LEN_LIMIT;
+use cardume_wire::link::block_count;
 
 use super::{Access, Audience, Freezes, Incident, Nats, RoundTrips, Scenario, Stream, Uplinks};
 
@@ -50,7 +50,7 @@ fn stream(stream: &Stream) -> Checked {
     within("stream.key_weight", stream.key_weight, 1..=100)?;
     within("stream.size_jitter_percent", stream.size_jitter_percent, 0..=90)?;
     time("stream.target_latency_ms", stream.target_latency, 100..=60_000)?;
-    let longest = stream.longest_part().div_ceil(BLOCK_LEN_LIMIT as u64);
+    let longest = block_count(usize::try_from(stream.longest_part()).unwrap_or(usize::MAX)) as u64;
     within("the number of blocks of the longest part", longest, 1..=u64::from(BLOCKS_OF_PART_LIMIT))?;
     time("stream.encoding_ms", stream.encoding, 0..=10_000)?;
     time("stream.begins_at_ms", stream.begins_at, 0..=86_400_000)
