@@ -1,4 +1,4 @@
-import { arrive, BUDGET, strongest, untilRunning } from '../src/audience';
+import { arrive, BUDGET, budgetOf, strongest, untilRunning } from '../src/audience';
 import { expect, test } from '../src/fixture';
 import {
   expectGoodViewing,
@@ -16,6 +16,9 @@ import { pause, until } from '../src/until';
 const SEGMENT_MS = 1_000;
 /** A death may cost this much more of a stall than none. */
 const DEATH_STALL_MS = 500;
+
+/** Between two tabs' deaths, each replaced by a newcomer. */
+const KILL_INTERVAL_MS = 10_000;
 
 const CASES: readonly { kind: SenderKind; tag: string; extraLatencyMs: number }[] = [
   { kind: 'rtmp', tag: '@ci', extraLatencyMs: 0 },
@@ -71,6 +74,33 @@ test('the tab that feeds most others dies, and the others play on @ci', async ({
 
   const stallLimitMs = demands.stallLimitMs + DEATH_STALL_MS;
   for (const viewer of others) await expectGoodViewing(viewer, { ...demands, stallLimitMs });
+});
+
+test('eight tabs share two and a half copies while one is killed every ten seconds', async ({
+  world,
+  watchMs,
+  demands,
+}, info) => {
+  const tracker = await world.tracker({ egress: budgetOf(2.5) });
+  await world.send(tracker, 'rtmp');
+  await untilRunning(tracker);
+  const viewers = await arrive(world, tracker, 8);
+  await pause(SETTLE_MS);
+
+  const killed: number[] = [];
+  for (let passedMs = 0; passedMs < watchMs; passedMs += KILL_INTERVAL_MS) {
+    const place = Math.floor(Math.random() * viewers.length);
+    killed.push(place);
+    await viewers[place]?.crash();
+    viewers[place] = await world.join(tracker);
+    await pause(KILL_INTERVAL_MS);
+  }
+  await info.attach('killed', { body: JSON.stringify(killed), contentType: 'application/json' });
+
+  const stallLimitMs = demands.stallLimitMs + DEATH_STALL_MS;
+  for (const viewer of viewers) await expectGoodViewing(viewer, { ...demands, stallLimitMs });
+  const { egress, budget_bits_per_second: budget } = await tracker.stats();
+  expect(egress.max_bits_per_second, 'busiest second of the server').toBeLessThanOrEqual(budget ?? 0);
 });
 
 test('after a restart of the tracker every tab is back by itself, as the same peer @ci', async ({

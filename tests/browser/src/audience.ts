@@ -12,8 +12,13 @@ export const BUDGET_COPIES = 3;
 /** The audience comes to a broadcast that runs: one that only begins has no two seconds to be behind. */
 const RUNNING_MS = 4_000;
 
-/** The egress budget of {@link BUDGET_COPIES}, as the configuration wants it. */
-export const BUDGET = `${Math.round((BUDGET_COPIES * COPY_BITS_PER_SECOND) / 1000)} kbit/s`;
+/** An egress budget of so many copies of the stream, as the configuration wants it. */
+export function budgetOf(nCopies: number): string {
+  return `${Math.round((nCopies * COPY_BITS_PER_SECOND) / 1000)} kbit/s`;
+}
+
+/** The egress budget of {@link BUDGET_COPIES}. */
+export const BUDGET = budgetOf(BUDGET_COPIES);
 
 /** Waits until the broadcast has run for long enough to be watched at its target latency. */
 export async function untilRunning(tracker: Tracker): Promise<void> {
