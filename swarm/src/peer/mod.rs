@@ -1,13 +1,16 @@
 //! The state machine of one peer: records what happens, decides, says what to do.
 
+mod admission;
 mod arrivals;
 mod children;
 mod descriptors;
 mod links;
 mod playback;
 mod providers;
+mod referral;
 mod repair;
 mod sending;
+mod status;
 
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
@@ -246,7 +249,7 @@ impl Peer {
         match control {
             Control::Hello { version, epoch } => self.on_hello(from, version, epoch, now),
             Control::Subscribe { stripe, tracks, slots, is_starving } => {
-                let ask = children::Ask { stripe, tracks, slots, is_starving };
+                let ask = admission::Ask { stripe, tracks, slots, is_starving };
                 self.on_subscribe(from, ask, now);
             }
             Control::Accept { stripe, path } => self.on_accept(from, stripe, path, now),

@@ -1,0 +1,219 @@
+//! Who is fed: taken, refused, and who gives way to whom.
+
+use core::time::Duration;
+
+use cardume_media::PartId;
+use cardume_wire::link::Control;
+use cardume_wire::{BlockId, BlockNumber, PeerId, STRIPE_COUNT, Stripe, TrackSet};
+
+use super::Peer;
+use super::children::{LATENESS_LIMIT, RESERVE};
+use crate::pacer::{Cargo, Class};
+use crate::uploads::Child;
+use crate::{BitsPerSec, Instant, PartFacts, Role};
+
+/// A child is not made to give way before it has been served for so long.
+const REDIRECT_AFTER: Duration = Duration::from_secs(1);
+/// Between two such redirections: each costs one stripe twice for a moment.
+const REDIRECT_INTERVAL: Duration = Duration::from_millis(250);
+/// Slots that an asker must have beyond twice those of the child that gives way, so that nobody swaps in circles.
+const REDIRECT_GAIN: u16 = 2;
+/// A joiner is fed by the server for so long: three connections' time.
+const START_GRACE: Duration = Duration::from_secs(3);
+/// Who came longer ago is no joiner any more.
+const START_WITHIN: Duration = Duration::from_secs(2);
+/// Start-up media that waits for longer than this on a limited uplink lets no other child in.
+const STARTUP_WAIT_LIMIT: Duration = Duration::from_secs(1);
+
+/// A wish to be fed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ask {
+    pub(super) stripe: Stripe,
+    pub(super) tracks: TrackSet,
+    pub(super) slots: u16,
+    pub(super) is_starving: bool,
+}
+
+/// How much right a child has to its slot, least first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum ChildRank {
+    /// It is fed outside our home stripe, as nobody else did.
+    Abroad,
+    /// It could feed so many others.
+    Home { slots: u16 },
+}
+
+impl Peer {
+    pub(super) fn on_subscribe(&mut self, from: PeerId, ask: Ask, now: Instant) {
+        let stripe = ask.stripe;
+        let path = self.own_path(stripe).filter(|path| !path.contains(&from));
+        let lane = self.stripes.lane(stripe);
+        let is_current = self.config.role == Role::Server || lane.is_current();
+        let Some(path) = path.filter(|_| is_current && !lane.provider_is(from)) else {
+            self.refuse(from, stripe, now);
+            return;
+        };
+        let is_child = self.uploads.child(from, stripe).is_some_and(|child| child.leaves_at.is_none());
+        let has_room = is_child
+            || (self.has_slot_for(ask) && (ask.slots > 0 || !self.is_starting_others(now)))
+            || self.make_way(from, ask, now);
+        if !has_room && self.may_start(from, ask, now) {
+            self.start(from, ask, now);
+            return;
+        }
+        if !has_room {
+            self.refuse_asker(from, ask, now);
+            if ask.is_starving {
+                self.describe_window(from, stripe, now);
+            }
+            return;
+        }
+        let since = self.uploads.child(from, stripe).map_or(now, |child| child.since);
+        self.uploads.add(
+            from,
+            stripe,
+            Child { since, tracks: ask.tracks, slots: ask.slots, leaves_at: None },
+        );
+        self.send_control(from, Control::Accept { stripe, path }, now);
+        self.catch_up(from, stripe, now);
+    }
+
+    pub(super) fn on_unsubscribe(&mut self, from: PeerId, stripe: Stripe) {
+        if self.uploads.remove(from, stripe) {
+            self.pacer.retain(|job| {
+                let is_of_stripe = match job.cargo {
+                    Cargo::Block(block) => block.number.stripe() == stripe,
+                    _ => false,
+                };
+                job.to != from || job.class == Class::Repair || !is_of_stripe
+            });
+        }
+    }
+
+    /// Whether a child more fits in this stripe, with one slot kept for each other stripe that has no child yet.
+    fn has_slot_for(&self, ask: Ask) -> bool {
+        let stripe = ask.stripe;
+        if self.config.role == Role::Viewer {
+            // The uplink is for the home stripe; others get what is left only when nobody else feeds them.
+            let is_wanted = stripe == self.config.id.home_stripe() || ask.is_starving;
+            return is_wanted && self.n_free() > 0;
+        }
+        self.uploads.n_staying(stripe) == 0 || (!self.has_its_roots(stripe) && self.n_free() > 0)
+    }
+
+    /// Whether the stripe has its share of the server's slots.
+    fn has_its_roots(&self, stripe: Stripe) -> bool {
+        self.uploads.n_staying(stripe) >= self.n_slots().div_ceil(usize::from(STRIPE_COUNT))
+    }
+
+    /// Makes the child that multiplies its stripe least give way to a better asker, who may then feed it.
+    fn make_way(&mut self, asker: PeerId, ask: Ask, now: Instant) -> bool {
+        let is_too_soon = self.redirected_at.is_some_and(|at| now.since(at) < REDIRECT_INTERVAL);
+        let is_at_home = self.config.role == Role::Server || ask.stripe == self.config.id.home_stripe();
+        // Who is fed already has most of what it would be sent.
+        let is_too_busy = ask.is_starving && self.is_starting_others(now);
+        if !is_at_home || is_too_soon || is_too_busy {
+            return false;
+        }
+        let stripes =
+            Stripe::all().filter(|stripe| self.config.role == Role::Viewer || *stripe == ask.stripe);
+        let weakest = stripes.filter_map(|stripe| self.weakest_child(stripe, asker, now)).min();
+        let Some((rank, stripe, peer)) = weakest else { return false };
+        let gives_way = match rank {
+            ChildRank::Abroad => true,
+            ChildRank::Home { slots } => ask.slots >= slots.saturating_mul(2).saturating_add(REDIRECT_GAIN),
+        };
+        if !gives_way {
+            return false;
+        }
+        self.redirected_at = Some(now);
+        let first = if stripe == ask.stripe { core::slice::from_ref(&asker) } else { &[] };
+        self.release(peer, stripe, first, now);
+        true
+    }
+
+    /// The settled child of a stripe that has the least right to its slot.
+    fn weakest_child(
+        &self,
+        stripe: Stripe,
+        asker: PeerId,
+        now: Instant,
+    ) -> Option<(ChildRank, Stripe, PeerId)> {
+        let is_home = self.config.role == Role::Server || stripe == self.config.id.home_stripe();
+        let rank = |slots| if is_home { ChildRank::Home { slots } } else { ChildRank::Abroad };
+        let settled = self.uploads.children(stripe).filter(|(peer, child)| {
+            *peer != asker && child.leaves_at.is_none() && now.since(child.since) > REDIRECT_AFTER
+        });
+        settled.map(|(peer, child)| (rank(child.slots), stripe, peer)).min()
+    }
+
+    /// Whether the server may feed a joiner for the moment that it takes to find others: all stripes of it, or none.
+    fn may_start(&self, from: PeerId, ask: Ask, now: Instant) -> bool {
+        let n_held = self.uploads.stripes_of(from).len();
+        let n_left = self.slots_with(2 * RESERVE).saturating_sub(self.uploads.n_all());
+        let n_needed = usize::from(STRIPE_COUNT).saturating_sub(n_held);
+        self.config.role == Role::Server
+            && ask.is_starving
+            && self.neighbours.get(from).is_some_and(|link| now.since(link.opened_at) < START_WITHIN)
+            && Stripe::all().all(|stripe| self.has_its_roots(stripe))
+            && n_left >= if n_held == 0 { n_needed } else { 1 }
+            && (n_held > 0 || !self.is_starting_others(now))
+    }
+
+    /// Feeds a joiner at once, and tells it to look elsewhere meanwhile.
+    fn start(&mut self, from: PeerId, ask: Ask, now: Instant) {
+        let stripe = ask.stripe;
+        let leaves_at = Some(now + START_GRACE);
+        self.uploads.add(from, stripe, Child { since: now, tracks: ask.tracks, slots: ask.slots, leaves_at });
+        self.send_control(from, Control::Accept { stripe, path: Vec::new() }, now);
+        self.catch_up(from, stripe, now);
+        self.refuse_asker(from, ask, now);
+    }
+
+    /// Whether joiners already wait for more than what pushes leave can bring them soon: another one would make all of
+    /// them late.
+    fn is_starting_others(&self, now: Instant) -> bool {
+        let Some(rate) = self.pacer.rate() else { return false };
+        let pushed = self.stripe_rate().0.saturating_mul(self.uploads.n_all() as u64);
+        let left = BitsPerSec(rate.0.saturating_sub(pushed)).bytes_in(STARTUP_WAIT_LIMIT);
+        self.pacer.starting_len() as u64 > left || self.pacer.lateness(now) > LATENESS_LIMIT / 2
+    }
+
+    /// Sends a new child what the window has of the stripe and it has not.
+    fn catch_up(&mut self, to: PeerId, stripe: Stripe, now: Instant) {
+        let Some(start_us) = self.catch_up_start(now) else { return };
+        let tracks = self.window.tracks().iter();
+        let mut parts: Vec<PartFacts> =
+            tracks.flat_map(|track| track.parts_from(track.start_sequence(start_us))).copied().collect();
+        parts.sort_by_key(|part| (part.start_us, part.id));
+        for part in parts {
+            if part.first_block.stripe() == stripe {
+                self.queue_descriptor(to, part.id, Class::Startup, now);
+            }
+            let blocks = part.first_block.0..part.end_block().unwrap_or(part.first_block.0);
+            for number in blocks.map(BlockNumber).filter(|number| number.stripe() == stripe) {
+                let block = BlockId { epoch: part.id.epoch, track: part.id.track, number };
+                if self.window.holds(block) {
+                    self.queue_block(to, block, Class::Startup, now);
+                }
+            }
+        }
+    }
+
+    /// A viewer that is refused learns at least what there is, so that it can pull it.
+    fn describe_window(&mut self, to: PeerId, stripe: Stripe, now: Instant) {
+        let Some(start_us) = self.catch_up_start(now) else { return };
+        let tracks = self.window.tracks().iter();
+        let parts = tracks.flat_map(|track| track.parts_from(track.start_sequence(start_us)));
+        let ids: Vec<PartId> =
+            parts.filter(|part| part.first_block.stripe() == stripe).map(|part| part.id).collect();
+        for id in ids {
+            self.queue_descriptor(to, id, Class::Startup, now);
+        }
+    }
+
+    /// Where a new child's window begins: the group of pictures that should be on screen now.
+    fn catch_up_start(&self, now: Instant) -> Option<u64> {
+        self.join_start(self.goal_us(now)?)
+    }
+}

@@ -1,0 +1,70 @@
+//! To whom those are sent that we do not feed.
+
+use cardume_wire::link::{Control, HINT_LIMIT};
+use cardume_wire::{PeerId, Stripe};
+use rand_chacha::rand_core::Rng;
+
+use super::Peer;
+use super::admission::Ask;
+use super::status::AGE_STEP;
+use crate::directory::Search;
+use crate::{Instant, Role};
+
+/// Viewers named by the server at a time: one, and one more in case the pair cannot connect.
+const SUGGESTED: usize = 2;
+
+impl Peer {
+    pub(super) fn refuse(&mut self, peer: PeerId, stripe: Stripe, now: Instant) {
+        let hints = self.hints(peer, stripe, &[]);
+        self.send_control(peer, Control::Refuse { stripe, hints }, now);
+    }
+
+    /// The server sends whom it cannot take where there is room; who is fed already, only to shorter paths.
+    pub(super) fn refuse_asker(&mut self, peer: PeerId, ask: Ask, now: Instant) {
+        if self.config.role == Role::Viewer {
+            self.refuse(peer, ask.stripe, now);
+            return;
+        }
+        let own_age = self.neighbours.get(peer).and_then(|link| Some(link.status?.ages[ask.stripe.index()]));
+        let age_limit = match own_age {
+            Some(age) if !ask.is_starving => age.saturating_sub(AGE_STEP),
+            _ => u16::MAX,
+        };
+        let hints =
+            self.search(Search { asker: peer, stripe: ask.stripe, feeds: ask.slots > 0, age_limit }, now);
+        self.send_control(peer, Control::Refuse { stripe: ask.stripe, hints }, now);
+    }
+
+    /// Those who may take the asker: named ones, then children with room, then other neighbours with room, then
+    /// any child.
+    pub(super) fn hints(&self, asker: PeerId, stripe: Stripe, first: &[PeerId]) -> Vec<PeerId> {
+        let has_room = |peer: PeerId| {
+            let link = self.neighbours.get(peer);
+            link.is_some_and(|link| {
+                link.age(stripe).is_some() && link.status.is_some_and(|status| status.free > 0)
+            })
+        };
+        let children = || self.uploads.children(stripe);
+        let said: Vec<(u16, PeerId)> = children().map(|(peer, child)| (child.slots, peer)).collect();
+        let mut able = said;
+        able.sort_unstable_by(|a, b| b.cmp(a));
+        let roomy = self.neighbours.iter().map(|(peer, _)| peer).filter(|peer| has_room(*peer));
+        let mut hints: Vec<PeerId> = first.to_vec();
+        hints.extend(able.iter().map(|(_, peer)| *peer).filter(|peer| has_room(*peer)));
+        hints.extend(roomy);
+        hints.extend(able.iter().filter(|(slots, _)| *slots > 0).map(|(_, peer)| *peer));
+        let mut unique: Vec<PeerId> = Vec::new();
+        for hint in hints {
+            if hint != asker && !hint.is_server() && !unique.contains(&hint) {
+                unique.push(hint);
+            }
+        }
+        unique.truncate(HINT_LIMIT);
+        unique
+    }
+
+    pub(super) fn search(&mut self, search: Search, now: Instant) -> Vec<PeerId> {
+        let (directory, rng) = (&mut self.directory, &mut self.rng);
+        directory.suggest(search, SUGGESTED, now, |n| rng.next_u64() % n)
+    }
+}

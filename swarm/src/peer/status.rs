@@ -1,0 +1,108 @@
+//! What others are told of our place and room.
+
+use core::time::Duration;
+
+use cardume_wire::link::{Control, UNKNOWN_AGE};
+use cardume_wire::{PeerId, STRIPE_COUNT, Stripe};
+
+use super::Peer;
+use crate::{Instant, Role};
+
+/// Between two words on our place, if it changed.
+const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+/// Ages that differ by less are the same.
+pub(super) const AGE_STEP: u16 = 100;
+/// A viewer is told of room at most this often.
+const INVITE_INTERVAL: Duration = Duration::from_secs(2);
+
+impl Peer {
+    /// Tells neighbours of our place when it changed.
+    pub(super) fn tell_status(&mut self, now: Instant) {
+        if now < self.due.status_at || self.config.role == Role::Server {
+            return;
+        }
+        let status = self.status();
+        if self.told.as_ref().is_some_and(|told| !is_news(told, &status)) {
+            self.due.status_at = now + STATUS_INTERVAL / 4;
+            return;
+        }
+        self.due.status_at = now + STATUS_INTERVAL;
+        for peer in self.neighbours.peers() {
+            let is_greeted = self.neighbours.get(peer).is_some_and(|link| link.is_greeted);
+            if is_greeted {
+                self.send_control(peer, status.clone(), now);
+            }
+        }
+        self.told = Some(status);
+    }
+
+    /// Tells a new neighbour.
+    pub(super) fn send_status(&mut self, to: PeerId, now: Instant) {
+        if self.config.role == Role::Viewer {
+            let status = self.status();
+            self.send_control(to, status, now);
+        }
+    }
+
+    /// The server tells some viewers that it has room: a few each time, so that not all come at once.
+    pub(super) fn invite(&mut self, now: Instant) {
+        if self.config.role == Role::Viewer || self.window.epoch().is_none() {
+            return;
+        }
+        let n_invited = self.n_free().div_ceil(usize::from(STRIPE_COUNT)).min(16);
+        let is_due =
+            |invited_at: Option<Instant>| invited_at.is_none_or(|at| now.since(at) > INVITE_INTERVAL);
+        let outside = self.neighbours.iter().filter(|(peer, link)| {
+            link.is_greeted
+                && is_due(link.invited_at)
+                && self.uploads.stripes_of(*peer).len() < STRIPE_COUNT.into()
+        });
+        let mut outside: Vec<(Option<Instant>, PeerId)> =
+            outside.map(|(peer, link)| (link.invited_at, peer)).collect();
+        outside.sort_unstable();
+        outside.truncate(n_invited);
+        let status = self.status();
+        for (_, peer) in outside {
+            if let Some(neighbour) = self.neighbours.get_mut(peer) {
+                neighbour.invited_at = Some(now);
+            }
+            self.send_control(peer, status.clone(), now);
+        }
+    }
+
+    fn status(&self) -> Control {
+        let ages = self.stripes.ages();
+        let [slots, free, yields] =
+            [self.n_slots(), self.n_free(), self.n_yielding()].map(|n| u16::try_from(n).unwrap_or(u16::MAX));
+        Control::Status { slots, free, ages, yields, wait: self.wait_ms() }
+    }
+
+    /// Milliseconds until one child more would have its share of the largest part, after all others.
+    pub(super) fn wait_ms(&self) -> u16 {
+        let Some(rate) = self.pacer.rate().filter(|rate| rate.0 > 0) else { return 0 };
+        let bits = 8 * self.window.burst_len() * (self.uploads.n_used() as u64 + 1);
+        u16::try_from(bits.saturating_mul(1000) / rate.0).unwrap_or(UNKNOWN_AGE - 1)
+    }
+
+    /// Children that would give way to one that can feed others.
+    fn n_yielding(&self) -> usize {
+        let children = Stripe::all().flat_map(|stripe| self.uploads.children(stripe));
+        children.filter(|(_, child)| child.leaves_at.is_none() && child.slots == 0).count()
+    }
+}
+
+fn is_news(told: &Control, status: &Control) -> bool {
+    let (
+        Control::Status { slots, free, ages, yields, wait },
+        Control::Status { slots: slots2, free: free2, ages: ages2, yields: yields2, wait: wait2 },
+    ) = (told, status)
+    else {
+        return true;
+    };
+    let has_moved = |(a, b): (&u16, &u16)| a.abs_diff(*b) > AGE_STEP;
+    slots != slots2
+        || (*free == 0) != (*free2 == 0)
+        || (*yields == 0) != (*yields2 == 0)
+        || has_moved((wait, wait2))
+        || ages.iter().zip(ages2).any(has_moved)
+}
