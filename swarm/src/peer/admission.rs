@@ -90,7 +90,7 @@ impl Peer {
         }
     }
 
-    /// Whether a child more fits in this stripe, with one slot kept for each other stripe that has no child yet.
+    /// Whether a slot is free for this.
     fn has_slot_for(&self, ask: Ask) -> bool {
         let stripe = ask.stripe;
         if self.config.role == Role::Viewer {

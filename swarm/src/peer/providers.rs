@@ -47,7 +47,9 @@ impl Peer {
             self.on_path_update(stripe, path, now);
         } else if lane.successor_is(from) {
             if let Some(successor) = &mut lane.successor {
-                successor.accepted.get_or_insert((now, path));
+                // Sent again when the path changed: an old path could hide a circle.
+                let since = successor.accepted.as_ref().map_or(now, |(since, _)| *since);
+                successor.accepted = Some((since, path));
             }
             if self.needs_provider(stripe, now) {
                 self.promote(stripe, now);

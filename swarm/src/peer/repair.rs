@@ -38,7 +38,7 @@ const APPEND_MARGIN: Duration = Duration::from_millis(150);
 const PATIENCE_MIN: Duration = Duration::from_millis(250);
 /// An answer takes at most this long.
 const PATIENCE_MAX: Duration = Duration::from_millis(700);
-/// Blocks asked of one neighbour at a time: 4 blocks of 16 KiB take the median uplink 0.2 s.
+/// Blocks asked of one neighbour at a time: 4 of the longest blocks take the median uplink 0.2 s.
 const ASK_LIMIT: u32 = 4;
 /// Blocks asked of the server at a time.
 const SERVER_ASK_LIMIT: u32 = 16;
