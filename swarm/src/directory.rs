@@ -15,7 +15,7 @@ const DRAWN_FROM: usize = 64;
 /// A suggestion takes a slot of the suggested for so long: by then its own Status says who came.
 const RESERVED_FOR: Duration = Duration::from_secs(3);
 /// Milliseconds that a viewer counts as later outside its home stripe: it should spend its uplink at home.
-const ABROAD: u16 = 500;
+pub(crate) const ABROAD_MS: u16 = 500;
 
 /// The viewers by their room.
 #[derive(Clone, Debug, Default)]
@@ -132,7 +132,7 @@ impl Directory {
 }
 
 fn rank(peer: PeerId, entry: &Entry, stripe: Stripe) -> u16 {
-    let abroad = if stripe == peer.home_stripe() { 0 } else { ABROAD };
+    let abroad = if stripe == peer.home_stripe() { 0 } else { ABROAD_MS };
     entry.status.ages[stripe.index()].saturating_add(entry.status.wait).saturating_add(abroad)
 }
 

@@ -10,7 +10,7 @@ use crate::bucket::Bucket;
 use crate::{BitsPerSec, Instant};
 
 /// Bytes around a message on its way: WebSocket or SCTP framing and a share of the packets' headers.
-/// 16 KiB in WebSocket frames over TLS cost about 10 + 22 bytes; packets' own headers are not ours to see.
+/// A block in WebSocket frames over TLS costs about 10 + 22 bytes; packets' own headers are not ours to see.
 pub(crate) const FRAME_LEN: usize = 32;
 /// Messages that wait at most: 2 s of 40 viewers at 50 blocks a second.
 const QUEUE_LIMIT: usize = 4096;

@@ -123,11 +123,13 @@ impl Peer {
     pub(super) fn release(&mut self, peer: PeerId, stripe: Stripe, first: &[PeerId], now: Instant) {
         let slots = self.uploads.child(peer, stripe).map_or(0, |child| child.slots);
         self.uploads.release(peer, stripe, now);
-        let mut hints = self.hints(peer, stripe, first);
-        if self.config.role == Role::Server {
-            hints = self.search(Search { asker: peer, stripe, feeds: slots > 0, age_limit: u16::MAX }, now);
-            hints.splice(0..0, first.iter().copied());
-        }
+        let hints = match self.config.role {
+            Role::Viewer => self.hints(peer, stripe, first),
+            Role::Server => {
+                let search = Search { asker: peer, stripe, feeds: slots > 0, age_limit: u16::MAX };
+                first.iter().copied().chain(self.search(search, now)).collect()
+            }
+        };
         self.send_control(peer, Control::Refuse { stripe, hints }, now);
     }
 

@@ -6,6 +6,7 @@ use cardume_wire::link::{Control, PATH_LIMIT};
 use cardume_wire::{PeerId, Stripe, TrackSet};
 
 use super::Peer;
+use crate::directory::ABROAD_MS;
 use crate::neighbours::Status;
 use crate::stripes::{Provider, Successor};
 use crate::uploads::RELEASE_GRACE;
@@ -23,8 +24,6 @@ const IMPROVE_GAIN: Duration = Duration::from_millis(100);
 const SAME_PROVIDER: Duration = Duration::from_millis(200);
 /// A neighbour without free slots counts as this much later: it will refuse, but name others.
 const FULL: Duration = Duration::from_secs(4);
-/// A neighbour counts as this much later outside its home stripe: it should spend its uplink at home.
-const ABROAD: Duration = Duration::from_millis(500);
 /// Who is not at home in the stripe is asked only when it has been lacking for so long: neighbours' links open at
 /// different times, and the first one should not get all stripes.
 const ABROAD_AFTER: Duration = Duration::from_millis(300);
@@ -242,7 +241,7 @@ impl Peer {
         let would_yield = !is_abroad && stripe == self.config.id.home_stripe() && self.n_slots() > 0;
         let has_room = |status: Status| status.free > 0 || (would_yield && status.yields > 0);
         let is_full = !neighbour.status.is_some_and(has_room);
-        let abroad = if is_abroad { ABROAD } else { Duration::ZERO };
+        let abroad = if is_abroad { Duration::from_millis(ABROAD_MS.into()) } else { Duration::ZERO };
         age + abroad + SAME_PROVIDER * n_provides + if is_full { FULL } else { Duration::ZERO }
     }
 
