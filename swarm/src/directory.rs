@@ -11,7 +11,9 @@ use crate::neighbours::Status;
 
 /// Viewers with the shortest paths among which a suggestion is drawn: near enough to the best, and not always the
 /// same, as a pair may be unable to connect.
-const DRAWN_FROM: usize = 64;
+const DRAWN_FROM: usize = 4;
+/// Milliseconds from capture at which a path is short enough for somebody who feeds nobody.
+const LEAF_RANK: u16 = 800;
 /// A suggestion takes a slot of the suggested for so long: by then its own Status says who came.
 const RESERVED_FOR: Duration = Duration::from_secs(3);
 /// Milliseconds that a viewer counts as later outside its home stripe: it should spend its uplink at home.
@@ -67,7 +69,7 @@ impl Directory {
         mut draw: impl FnMut(u64) -> u64,
     ) -> Vec<PeerId> {
         self.expire(now);
-        let mut able = self.shortest(search);
+        let mut able = self.candidates(search);
         let mut chosen = Vec::new();
         while chosen.len() < limit && !able.is_empty() {
             let index = usize::try_from(draw(able.len() as u64)).unwrap_or(0);
@@ -80,16 +82,23 @@ impl Directory {
         chosen
     }
 
-    fn shortest(&self, search: Search) -> Vec<PeerId> {
-        let able = |set: &BTreeSet<(u16, PeerId)>| -> Vec<(u16, PeerId)> {
-            let near = set.iter().take_while(|(rank, _)| *rank <= search.age_limit);
-            near.filter(|(_, peer)| *peer != search.asker).take(DRAWN_FROM).copied().collect()
-        };
+    /// The nearest to the server for who feeds others; who does not gets the farthest that is near enough, as it would
+    /// have to give way sooner or later.
+    fn candidates(&self, search: Search) -> Vec<PeerId> {
         let index = search.stripe.index();
-        let mut found = able(&self.roomy[index]);
-        if search.feeds {
-            found.extend(able(&self.yielding[index]));
+        let is_able = |(rank, peer): &&(u16, PeerId)| *rank <= search.age_limit && *peer != search.asker;
+        let roomy = &self.roomy[index];
+        if !search.feeds {
+            let split = (LEAF_RANK, PeerId::new(u64::MAX));
+            let near = roomy.range(..=split).rev().filter(is_able);
+            let far = roomy.range(split..).filter(is_able);
+            return near.chain(far).take(DRAWN_FROM).map(|(_, peer)| *peer).collect();
         }
+        let first = |set: &BTreeSet<(u16, PeerId)>| -> Vec<(u16, PeerId)> {
+            set.iter().filter(is_able).take(DRAWN_FROM).copied().collect()
+        };
+        let mut found = first(roomy);
+        found.extend(first(&self.yielding[index]));
         found.sort_unstable();
         found.dedup();
         found.into_iter().take(DRAWN_FROM).map(|(_, peer)| peer).collect()

@@ -19,6 +19,8 @@ const HOLD_SLACK: Duration = Duration::from_millis(300);
 const BUSY_FOR: Duration = Duration::from_millis(400);
 /// Peers remembered as suggested, failed or banned at most, each. Wild guess: many times the neighbour limit.
 const MEMORY_LIMIT: usize = 256;
+/// A joiner leaves the choice of its first neighbours to the server for so long, as that knows who has room.
+const MESH_AFTER: Duration = Duration::from_millis(1500);
 /// First wait after asking for neighbours; doubles up to [`FIND_WAIT_MAX`].
 const FIND_WAIT_MIN: Duration = Duration::from_secs(1);
 /// Longest wait between two questions for neighbours.
@@ -152,6 +154,8 @@ pub(crate) struct Neighbours {
     failed: BTreeMap<PeerId, Instant>,
     banned: BTreeMap<PeerId, Instant>,
     suggested: Vec<PeerId>,
+    /// From when on strangers are connected to without a reason.
+    mesh_at: Instant,
     find_at: Instant,
     find_wait: Duration,
 }
@@ -164,6 +168,7 @@ impl Neighbours {
             failed: BTreeMap::new(),
             banned: BTreeMap::new(),
             suggested: Vec::new(),
+            mesh_at: now + MESH_AFTER,
             find_at: now + FIND_WAIT_MIN,
             find_wait: FIND_WAIT_MIN,
         }
@@ -224,7 +229,7 @@ impl Neighbours {
     /// The suggested peers to connect to now, up to the wanted number: others will connect to us.
     pub(crate) fn connects(&mut self, config: &Config, now: Instant) -> Vec<PeerId> {
         self.expire(now);
-        let wanted = config.neighbours_wanted.min(config.neighbour_limit);
+        let wanted = if now < self.mesh_at { 0 } else { config.neighbours_wanted.min(config.neighbour_limit) };
         let n_open = self.n_peers() + self.connecting.len();
         let n_free = wanted.saturating_sub(n_open);
         let failed = &self.failed;
@@ -235,6 +240,11 @@ impl Neighbours {
             self.connecting.insert(peer, now);
         }
         chosen
+    }
+
+    /// Whether a connection to this peer is under way.
+    pub(crate) fn is_connecting(&self, peer: PeerId) -> bool {
+        self.connecting.contains_key(&peer)
     }
 
     /// Marks a peer as being connected, for a reason of the caller's; false when that would be wrong.

@@ -29,10 +29,10 @@ const REPAIR_LATE_LIMIT: Duration = Duration::from_millis(300);
 /// What a message is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Class {
-    /// Asked for because it is late elsewhere.
-    Repair,
     /// Pushed to a child that feeds others: all below it wait for it.
     Forward,
+    /// Asked for because it is late elsewhere.
+    Repair,
     /// Pushed to a child.
     Push,
     /// What a new child lacks of the window.
@@ -68,8 +68,8 @@ pub(crate) enum Turn {
     Drop(Job),
 }
 
-/// Lets media pass, never beyond the limit: pulls first, as they are the most urgent and limited; then pushes, whose
-/// number is limited too; what is left takes start-up media. Within each, what is due first goes first.
+/// Lets media pass, never beyond the limit: first what others wait for further down; then pulls, as they are urgent and
+/// limited; then pushes, whose number is limited too; what is left takes start-up media. Within each, what is due first goes first.
 #[derive(Clone, Debug)]
 pub(crate) struct Pacer {
     /// The limit that somebody set.
@@ -139,7 +139,7 @@ impl Pacer {
     /// Moves a message that waits already nearer to its turn; false when none such waits.
     pub(crate) fn hurry(&mut self, to: PeerId, cargo: Cargo, due: Instant) -> bool {
         let is_it = |job: &Job| job.to == to && job.cargo == cargo;
-        let [pulls, forwards, pushes, startup] = &mut self.queues;
+        let [forwards, pulls, pushes, startup] = &mut self.queues;
         if pulls.iter().chain(forwards.iter()).chain(pushes.iter()).any(is_it) {
             return true;
         }

@@ -17,6 +17,10 @@ const DELIVERY_LIMIT: Duration = Duration::from_millis(1500);
 const REFUSAL_LIMIT: usize = 32;
 /// Age of a stripe to tell while there is no clock to measure it by.
 const AGE_GUESS: Duration = Duration::from_secs(1);
+/// Hints remembered per stripe, at most.
+const HINT_LIMIT: usize = 4;
+/// A hint holds for so long: by then the connection stands or does not come about.
+const HINT_TIME: Duration = Duration::from_millis(1500);
 /// Overdue blocks in a row after which a provider is no good.
 const STREAK_LIMIT: u32 = 3;
 
@@ -53,6 +57,8 @@ pub(crate) struct Lane {
     pub(crate) successor: Option<Successor>,
     /// Whom not to ask again before when.
     refusals: BTreeMap<PeerId, Instant>,
+    /// Those named to us as having room for us, and when.
+    hints: Vec<(PeerId, Instant)>,
     /// Since when nobody pushes it.
     pub(crate) starving_since: Option<Instant>,
     /// When to look for a better provider.
@@ -147,11 +153,26 @@ impl Lane {
 
     /// A peer is not to be asked again before then.
     pub(crate) fn refuse(&mut self, peer: PeerId, until: Instant) {
+        self.hints.retain(|(hinted, _)| *hinted != peer);
         if self.refusals.len() >= REFUSAL_LIMIT {
             let soonest = self.refusals.iter().min_by_key(|(_, at)| **at).map(|(&peer, _)| peer);
             soonest.map(|soonest| self.refusals.remove(&soonest));
         }
         self.refusals.insert(peer, until);
+    }
+
+    /// Somebody says that this peer has room for us.
+    pub(crate) fn hint(&mut self, peer: PeerId, now: Instant) {
+        self.hints.retain(|(hinted, at)| *hinted != peer && now.since(*at) < HINT_TIME);
+        if self.hints.len() < HINT_LIMIT {
+            self.hints.push((peer, now));
+        }
+        self.forgive(peer);
+    }
+
+    /// Those named to us lately, the latest last.
+    pub(crate) fn hinted(&self, now: Instant) -> impl Iterator<Item = PeerId> {
+        self.hints.iter().filter(move |(_, at)| now.since(*at) < HINT_TIME).map(|(peer, _)| *peer)
     }
 
     /// The peer may be asked again.
@@ -203,5 +224,6 @@ impl Lane {
             self.successor = None;
         }
         self.refusals.remove(&peer);
+        self.hints.retain(|(hinted, _)| *hinted != peer);
     }
 }

@@ -78,7 +78,7 @@ impl UplinkEstimate {
             let mixed = (before.0 * (8 - SAMPLE_WEIGHT) + measured.0 * SAMPLE_WEIGHT) / 8;
             self.rate = BitsPerSec(mixed);
             self.was_full = true;
-        } else if is_held_back && backlog <= busy_len {
+        } else if is_held_back && backlog <= busy_len && measured.0 >= before.0 / 4 * 3 {
             let percent = if self.was_full { PROBE_PERCENT } else { GROWTH_PERCENT };
             self.rate = BitsPerSec(before.0 + before.0 * percent / 100);
         }

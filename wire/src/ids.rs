@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// Four: enough that the loss of one provider costs a quarter of the blocks, few enough that the control traffic
 /// of a neighbour stays small. Starting value of the overlay's design, to be measured.
-pub const STRIPE_COUNT: u8 = 4;
+pub const STRIPE_COUNT: u8 = 8;
 
 /// Text that is not a valid id; says what would be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -63,7 +63,7 @@ impl Peer {
         }
         if !has_room {
             self.refuse_asker(from, ask, now);
-            if ask.is_starving {
+            if ask.is_starving && self.config.role == Role::Viewer {
                 self.describe_window(from, stripe, now);
             }
             return;

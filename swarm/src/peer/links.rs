@@ -39,6 +39,7 @@ impl Peer {
         self.due.tick_at = self.due.tick_at.min(now + super::TICK);
         self.send_hello(peer, now);
         self.send_status(peer, now);
+        self.ask_hinted(peer, now);
     }
 
     pub(super) fn on_link_closed(&mut self, peer: PeerId, now: Instant) {

@@ -282,6 +282,7 @@ impl Peer {
         self.pacer.set_limit(self.config.uplink_limit, self.burst_len(), now);
         self.playhead.reset(now);
         self.told_epoch(now);
+        self.choose_providers_soon(now);
     }
 
     /// Looks at everything that only time changes.

@@ -60,7 +60,12 @@ impl Peer {
 
     pub(super) fn on_refuse(&mut self, from: PeerId, stripe: Stripe, hints: &[PeerId], now: Instant) {
         let is_needed = self.needs_provider(stripe, now);
-        let wait = if from.is_server() && !is_needed { SERVER_REFUSED_FOR } else { REFUSED_FOR };
+        let would_feed = stripe == self.config.id.home_stripe() && self.n_slots() > 0;
+        let wait = match (is_needed || !from.is_server(), would_feed) {
+            (true, _) => REFUSED_FOR,
+            (false, true) => REFUSED_FOR * 3,
+            (false, false) => SERVER_REFUSED_FOR,
+        };
         let until = now + wait + self.random_time(wait);
         let lane = self.stripes.lane_mut(stripe);
         lane.refuse(from, until);
@@ -82,6 +87,9 @@ impl Peer {
 
     /// Sees to it that each stripe has a provider, or is about to have one.
     pub(super) fn choose_providers(&mut self, now: Instant) {
+        if self.awaits_catalog() {
+            return;
+        }
         // The home stripe first: who has it can feed others.
         let home = self.config.id.home_stripe();
         let others = Stripe::all().filter(|stripe| *stripe != home);
@@ -96,6 +104,24 @@ impl Peer {
             let choice =
                 if is_needed { self.any_provider(stripe, now) } else { self.better_provider(stripe, now) };
             if let Some(peer) = choice {
+                self.subscribe(peer, stripe, is_needed, now);
+            }
+        }
+    }
+
+    /// Whether a neighbour has the catalog and we do not yet: it comes by itself, and tells how many stripes our uplink
+    /// bears, which is what others take us for.
+    fn awaits_catalog(&self) -> bool {
+        self.window.epoch().is_none() && self.neighbours.iter().any(|(_, link)| link.epoch.is_some())
+    }
+
+    /// A link opened to somebody whom we were sent to: it is asked at once, with the greeting.
+    pub(super) fn ask_hinted(&mut self, peer: PeerId, now: Instant) {
+        for stripe in Stripe::all() {
+            let lane = self.stripes.lane(stripe);
+            let is_meant = lane.successor.is_none() && lane.hinted(now).any(|hinted| hinted == peer);
+            if is_meant {
+                let is_needed = self.needs_provider(stripe, now);
                 self.subscribe(peer, stripe, is_needed, now);
             }
         }
@@ -176,12 +202,30 @@ impl Peer {
         self.send_control(peer, ask, now);
     }
 
-    /// The best of all, the server first; those that are full come last.
+    /// Whom we were sent to, a neighbour with room, the server, and then anybody, in this order.
     fn any_provider(&mut self, stripe: Stripe, now: Instant) -> Option<PeerId> {
+        let hinted: Vec<PeerId> = self.stripes.lane(stripe).hinted(now).collect();
+        if let Some(&peer) = hinted.iter().find(|peer| self.may_ask_hinted(**peer, stripe, now)) {
+            return Some(peer);
+        }
+        let best = self.best_neighbour(stripe, now);
+        if let Some((_, peer)) = best.filter(|(score, _)| *score < FULL) {
+            return Some(peer);
+        }
         if self.may_ask(PeerId::SERVER, stripe, now) {
             return Some(PeerId::SERVER);
         }
-        self.best_neighbour(stripe, now).map(|(_, peer)| peer)
+        let is_on_its_way = hinted.iter().any(|peer| self.neighbours.is_connecting(*peer));
+        best.filter(|_| !is_on_its_way).map(|(_, peer)| peer)
+    }
+
+    /// Whether somebody whom we were sent to can be asked: what it says of its room is older than what we were told.
+    fn may_ask_hinted(&self, peer: PeerId, stripe: Stripe, now: Instant) -> bool {
+        let lane = self.stripes.lane(stripe);
+        self.neighbours.get(peer).is_some()
+            && !lane.provider_is(peer)
+            && !self.is_silent(peer, now)
+            && self.uploads.child(peer, stripe).is_none()
     }
 
     /// The server, or a neighbour with a much shorter path.
@@ -189,6 +233,10 @@ impl Peer {
         let provider = self.stripes.lane(stripe).provider.as_ref()?;
         if provider.peer.is_server() {
             return None;
+        }
+        let hinted = self.stripes.lane(stripe).hinted(now).find(|peer| self.may_ask_hinted(*peer, stripe, now));
+        if hinted.is_some() {
+            return hinted;
         }
         if self.may_ask(PeerId::SERVER, stripe, now) {
             return Some(PeerId::SERVER);
@@ -247,9 +295,15 @@ impl Peer {
 
     /// Those named may have room: ask them again, and connect to the strangers if it is urgent.
     fn follow_hints(&mut self, stripe: Stripe, hints: &[PeerId], now: Instant) {
-        let is_needed = self.needs_provider(stripe, now);
+        // All below whoever feeds others gain from its shorter path.
+        let would_feed = stripe == self.config.id.home_stripe() && self.n_slots() > 0;
+        let is_needed = would_feed || self.needs_provider(stripe, now);
         for &hint in hints {
+            if hint == self.config.id {
+                continue;
+            }
             let is_stranger = self.neighbours.get(hint).is_none();
+            self.stripes.lane_mut(stripe).hint(hint, now);
             if is_stranger && is_needed && self.neighbours.connect(hint, &self.config, now) {
                 self.outputs.push_back(Output::Connect { peer: hint });
             } else if is_stranger {

@@ -11,7 +11,7 @@ use crate::directory::Search;
 use crate::{Instant, Role};
 
 /// Viewers named by the server at a time: one, and one more in case the pair cannot connect.
-const SUGGESTED: usize = 2;
+const SUGGESTED: usize = 1;
 
 impl Peer {
     pub(super) fn refuse(&mut self, peer: PeerId, stripe: Stripe, now: Instant) {
@@ -52,7 +52,10 @@ impl Peer {
         let mut hints: Vec<PeerId> = first.to_vec();
         hints.extend(able.iter().map(|(_, peer)| *peer).filter(|peer| has_room(*peer)));
         hints.extend(roomy);
-        hints.extend(able.iter().filter(|(slots, _)| *slots > 0).map(|(_, peer)| *peer));
+        // With a server to ask there are better ways than down the tree.
+        if self.neighbours.get(PeerId::SERVER).is_none() {
+            hints.extend(able.iter().filter(|(slots, _)| *slots > 0).map(|(_, peer)| *peer));
+        }
         let mut unique: Vec<PeerId> = Vec::new();
         for hint in hints {
             if hint != asker && !hint.is_server() && !unique.contains(&hint) {

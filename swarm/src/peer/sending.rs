@@ -37,7 +37,7 @@ impl Peer {
     pub(super) fn queue_catalog(&mut self, to: PeerId, now: Instant) {
         let len = self.window.catalog_len();
         let due = self.due(Class::Repair, None, now);
-        self.queue(Job { to, cargo: Cargo::Catalog, class: Class::Push, len, due }, now);
+        self.queue(Job { to, cargo: Cargo::Catalog, class: Class::Repair, len, due }, now);
     }
 
     /// Lines up a descriptor that the neighbour does not have yet.

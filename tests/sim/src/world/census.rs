@@ -1,6 +1,7 @@
 //! How the swarm is built at a moment, for people who ask why a run went as it did.
 
 use core::fmt::Write;
+use std::collections::BTreeMap;
 
 use cardume_swarm::{PathStats, Stats};
 use cardume_wire::{PeerId, Stripe};
@@ -32,11 +33,32 @@ impl World {
             server.n_children,
             server.n_slots
         );
+        text.push_str(&by_depth(&viewers));
         for stripe in Stripe::all() {
             let _ = write!(text, "\n  {}", stripe_line(stripe, &viewers));
         }
         eprintln!("{text}");
     }
+}
+
+/// Median age of the stripes by how many viewers they come through.
+fn by_depth(viewers: &[(PeerId, Stats)]) -> String {
+    let mut ages: BTreeMap<usize, Vec<u128>> = BTreeMap::new();
+    for path in viewers.iter().flat_map(|(_, stats)| &stats.paths) {
+        ages.entry(path.depth).or_default().extend(path.age.map(|age| age.as_millis()));
+    }
+    let at_home = |depth: usize| {
+        viewers.iter().filter(move |(id, stats)| {
+            stats.n_slots > 0 && stats.paths.iter().any(|path| path.stripe == id.home_stripe() && path.depth == depth)
+        })
+    };
+    let mut text = String::from("\n  age p50 by depth:");
+    for (depth, ages) in &mut ages {
+        ages.sort_unstable();
+        let slots: u32 = at_home(*depth).map(|(_, stats)| stats.n_slots).sum();
+        let _ = write!(text, " {depth}: {} ms of {}, {} feed {slots};", ages.get(ages.len() / 2).copied().unwrap_or(0), ages.len(), at_home(*depth).count());
+    }
+    text
 }
 
 fn stripe_line(stripe: Stripe, viewers: &[(PeerId, Stats)]) -> String {
