@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use cardume_wire::{Epoch, TrackId, link};
 
+use crate::index::{INDEX_PAGE_LIMIT, INDEX_PAGE_PARTS, TrackIndex};
 use crate::key::{Domain, PublicKey, SIGNATURE_LEN, SigningKey};
 use crate::read::Reader;
 
@@ -16,8 +17,10 @@ pub const CODEC_LEN_LIMIT: usize = 64;
 /// Bytes of a signed catalog at most: it travels in one link message, after the type byte.
 pub const CATALOG_LEN_LIMIT: usize = link::MESSAGE_LEN_LIMIT - 1;
 
-/// Form of the signed bytes; another one is refused.
+/// Form of the signed bytes of a live broadcast; others than the two are refused.
 const VERSION: u8 = 1;
+/// Form of the signed bytes of a film: each track is followed by its index.
+const FILM_VERSION: u8 = 2;
 
 /// What a track carries.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -117,11 +120,13 @@ fn take_with_len<'a>(reader: &mut Reader<'a>) -> Option<&'a [u8]> {
     reader.take(usize::from(len))
 }
 
-/// The tracks of one broadcast, within all limits by construction.
+/// The tracks of one broadcast, live or on demand (a film), within all limits by construction.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Catalog {
     epoch: Epoch,
     tracks: Vec<Track>,
+    /// Of a film, one for each track; empty when live.
+    indexes: Vec<TrackIndex>,
 }
 
 /// Why this is no catalog.
@@ -139,6 +144,9 @@ pub enum CatalogError {
     /// No init segment, or a longer one than [`INIT_LEN_LIMIT`].
     #[error("a track's init segment has 1 to {INIT_LEN_LIMIT} bytes")]
     InitLength,
+    /// A track of a film without parts, or with more than an index has room for.
+    #[error("a film's track has 1 to {} parts", INDEX_PAGE_LIMIT * INDEX_PAGE_PARTS)]
+    Index,
     /// Longer than [`CATALOG_LEN_LIMIT`] in all.
     #[error("the catalog is longer than {CATALOG_LEN_LIMIT} bytes")]
     TooLong,
@@ -146,22 +154,35 @@ pub enum CatalogError {
     #[error("the catalog is not signed by the channel's key")]
     Signature,
     /// Signed, but not in this version's form.
-    #[error("the catalog is not in the form of version {VERSION}")]
+    #[error("the catalog is not in the form of version {VERSION} or {FILM_VERSION}")]
     Malformed,
 }
 
 impl Catalog {
-    /// The catalog of these tracks.
+    /// The catalog of a live broadcast with these tracks.
     ///
     /// # Errors
     /// When a limit is broken; each error names the limit.
     pub fn new(epoch: Epoch, tracks: Vec<Track>) -> Result<Self, CatalogError> {
+        Self::checked(epoch, tracks, Vec::new())
+    }
+
+    /// The catalog of a film with these tracks, each with its index; [`crate::FilmMaker`] makes it.
+    ///
+    /// # Errors
+    /// When a limit is broken; each error names the limit.
+    pub fn on_demand(epoch: Epoch, tracks: Vec<(Track, TrackIndex)>) -> Result<Self, CatalogError> {
+        let (tracks, indexes) = tracks.into_iter().unzip();
+        Self::checked(epoch, tracks, indexes)
+    }
+
+    fn checked(epoch: Epoch, tracks: Vec<Track>, indexes: Vec<TrackIndex>) -> Result<Self, CatalogError> {
         let is_ascending = tracks.iter().zip(tracks.iter().skip(1)).all(|(a, b)| a.id < b.id);
         if tracks.is_empty() || tracks.len() > TRACK_LIMIT || !is_ascending {
             return Err(CatalogError::Tracks);
         }
         tracks.iter().try_for_each(Track::check)?;
-        let catalog = Self { epoch, tracks };
+        let catalog = Self { epoch, tracks, indexes };
         if catalog.encode().len() + SIGNATURE_LEN > CATALOG_LEN_LIMIT {
             return Err(CatalogError::TooLong);
         }
@@ -183,6 +204,17 @@ impl Catalog {
         self.tracks.iter().find(|track| track.id == id)
     }
 
+    /// Whether it is of a film, which can be watched from anywhere at any time.
+    pub const fn is_on_demand(&self) -> bool {
+        !self.indexes.is_empty()
+    }
+
+    /// The index of a film's track; `None` when live.
+    pub fn index(&self, id: TrackId) -> Option<&TrackIndex> {
+        let place = self.tracks.iter().position(|track| track.id == id)?;
+        self.indexes.get(place)
+    }
+
     /// The signed form, for [`Catalog::verify`]; at most [`CATALOG_LEN_LIMIT`] bytes.
     pub fn sign(&self, key: &SigningKey) -> Vec<u8> {
         key.sign(Domain::Catalog, self.encode())
@@ -197,33 +229,45 @@ impl Catalog {
             return Err(CatalogError::TooLong);
         }
         let body = key.open(Domain::Catalog, bytes).ok_or(CatalogError::Signature)?;
-        let (epoch, tracks) = Self::decode(body).ok_or(CatalogError::Malformed)?;
-        Self::new(epoch, tracks)
+        let Self { epoch, tracks, indexes } = Self::decode(body).ok_or(CatalogError::Malformed)?;
+        Self::checked(epoch, tracks, indexes)
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "at most TRACK_LIMIT tracks")]
     fn encode(&self) -> Vec<u8> {
-        let mut bytes = vec![VERSION];
+        let mut bytes = vec![if self.is_on_demand() { FILM_VERSION } else { VERSION }];
         bytes.extend_from_slice(&self.epoch.0.to_be_bytes());
         bytes.push(self.tracks.len() as u8);
-        for track in &self.tracks {
+        for (place, track) in self.tracks.iter().enumerate() {
             track.encode(&mut bytes);
+            if let Some(index) = self.indexes.get(place) {
+                index.encode(&mut bytes);
+            }
         }
         bytes
     }
 
-    fn decode(body: &[u8]) -> Option<(Epoch, Vec<Track>)> {
+    /// Not yet checked against the limits of catalogs.
+    fn decode(body: &[u8]) -> Option<Self> {
         let mut reader = Reader::new(body);
-        if reader.u8()? != VERSION {
-            return None;
-        }
+        let is_on_demand = match reader.u8()? {
+            VERSION => false,
+            FILM_VERSION => true,
+            _ => return None,
+        };
         let epoch = Epoch(reader.u32()?);
         let n_tracks = usize::from(reader.u8()?);
         if n_tracks > TRACK_LIMIT {
             return None;
         }
-        let tracks = (0..n_tracks).map(|_| Track::decode(&mut reader)).collect::<Option<_>>()?;
+        let (mut tracks, mut indexes) = (Vec::new(), Vec::new());
+        for _ in 0..n_tracks {
+            tracks.push(Track::decode(&mut reader)?);
+            if is_on_demand {
+                indexes.push(TrackIndex::decode(&mut reader)?);
+            }
+        }
         reader.end()?;
-        Some((epoch, tracks))
+        Some(Self { epoch, tracks, indexes })
     }
 }

@@ -3,6 +3,7 @@
 use cardume_wire::{BlockId, BlockNumber, Epoch, TrackId, WallTime, link};
 
 use crate::MediaTime;
+use crate::index::IndexedPart;
 use crate::key::{Domain, PublicKey, SIGNATURE_LEN, SigningKey};
 use crate::read::Reader;
 
@@ -17,8 +18,12 @@ pub const DESCRIPTOR_LEN_LIMIT: usize =
 
 /// Form of the signed bytes; another one is refused.
 const VERSION: u8 = 1;
+/// Form of the bytes that a film's index vouches for: only what the index does not say.
+const LIST_VERSION: u8 = 2;
 /// Bytes before the hashes.
 const FIXED_LEN: usize = 39;
+/// The same in a list.
+const LIST_FIXED_LEN: usize = 10;
 
 /// BLAKE3 of one block's media, cut to [`HASH_LEN`] bytes.
 pub type BlockHash = [u8; HASH_LEN];
@@ -52,7 +57,7 @@ pub struct Descriptor {
     pub start: MediaTime,
     /// In ticks of the track's timescale.
     pub duration: u32,
-    /// When its first sample was captured.
+    /// When its first sample was captured; 0 in a film.
     pub captured_at: WallTime,
     /// Whether decoding can start here.
     pub is_independent: bool,
@@ -71,6 +76,12 @@ pub enum DescriptorError {
     /// Signed, but not in this version's form, or beyond a limit.
     #[error("the descriptor is not in the form of version {VERSION}")]
     Malformed,
+    /// Of a film, or a part of it, whose index is not here.
+    #[error("the index of the descriptor's film is not here")]
+    Unknown,
+    /// Not what the film's index names.
+    #[error("the descriptor is not the one that the film's index names")]
+    Index,
     /// Signed, but its blocks are numbered against those of its neighbours.
     #[error("the descriptor contradicts those of its neighbours")]
     Contradiction,
@@ -127,11 +138,45 @@ impl Descriptor {
         Self::decode(body).ok_or(DescriptorError::Malformed)
     }
 
-    /// The part that these bytes claim to describe; nothing is verified.
+    /// The form for [`Descriptor::verify_list`], which a film's index vouches for; shorter than the signed one.
+    pub fn list(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(LIST_FIXED_LEN + self.hashes.len() * HASH_LEN);
+        bytes.push(LIST_VERSION);
+        bytes.extend_from_slice(&self.part.epoch.0.to_be_bytes());
+        bytes.push(self.part.track.0);
+        bytes.extend_from_slice(&self.part.sequence.to_be_bytes());
+        bytes.extend_from_slice(self.hashes.as_flattened());
+        bytes
+    }
+
+    /// The descriptor of this part of a film in bytes without a signature.
+    ///
+    /// # Errors
+    /// [`DescriptorError::Index`] unless they hash to what the index says, [`DescriptorError::Malformed`] when who made
+    /// the film broke the form.
+    pub fn verify_list(bytes: &[u8], part: &IndexedPart) -> Result<Self, DescriptorError> {
+        if bytes.len() > DESCRIPTOR_LEN_LIMIT || hash_block(bytes) != part.descriptor_hash {
+            return Err(DescriptorError::Index);
+        }
+        Self::decode_list(bytes, part).ok_or(DescriptorError::Malformed)
+    }
+
+    /// The part that these bytes claim to describe, in either form; nothing is verified.
     pub(crate) fn peek_part(bytes: &[u8]) -> Option<PartId> {
         let mut reader = Reader::new(bytes);
-        (reader.u8()? == VERSION).then_some(())?;
+        matches!(reader.u8()?, VERSION | LIST_VERSION).then_some(())?;
         decode_part(&mut reader)
+    }
+
+    /// Whether these bytes claim to be of a film.
+    pub(crate) fn is_list(bytes: &[u8]) -> bool {
+        bytes.first() == Some(&LIST_VERSION)
+    }
+
+    /// The entry of a film's index for this part; `descriptor_hash` is that of [`Descriptor::list`].
+    pub(crate) fn indexed(&self, descriptor_hash: BlockHash) -> IndexedPart {
+        let Self { part, first_block, start, duration, is_independent, len, .. } = *self;
+        IndexedPart { part, first_block, start, duration, is_independent, len, descriptor_hash }
     }
 
     fn encode(&self) -> Vec<u8> {
@@ -170,6 +215,22 @@ impl Descriptor {
         descriptor.is_sound().then_some(descriptor)
     }
 
+    fn decode_list(bytes: &[u8], entry: &IndexedPart) -> Option<Self> {
+        let mut reader = Reader::new(bytes);
+        (reader.u8()? == LIST_VERSION && decode_part(&mut reader)? == entry.part).then_some(())?;
+        let descriptor = Self {
+            part: entry.part,
+            first_block: entry.first_block,
+            start: entry.start,
+            duration: entry.duration,
+            captured_at: WallTime(0),
+            is_independent: entry.is_independent,
+            len: entry.len,
+            hashes: decode_hashes(reader.rest())?,
+        };
+        descriptor.is_sound().then_some(descriptor)
+    }
+
     fn is_sound(&self) -> bool {
         let has_len = (1..=PART_LEN_LIMIT).contains(&(self.len as usize));
         let has_numbers = self.first_block.0.checked_add(self.n_blocks()).is_some();
@@ -191,6 +252,6 @@ fn decode_hashes(bytes: &[u8]) -> Option<Vec<BlockHash>> {
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "there are no more blocks than bytes")]
-const fn n_blocks(len: u32) -> u32 {
+pub(crate) const fn n_blocks(len: u32) -> u32 {
     link::block_count(len as usize) as u32
 }

@@ -47,7 +47,7 @@ struct Next {
 pub struct Published {
     /// The facts.
     pub descriptor: Descriptor,
-    /// The same, signed; without the link's type byte.
+    /// The same, signed, or in a film as its index vouches for it; without the link's type byte.
     pub descriptor_bytes: Bytes,
     /// The whole link message of each block, in order; views of one allocation.
     pub(crate) blocks: Vec<Bytes>,
@@ -62,6 +62,9 @@ pub enum PublishError {
     /// Empty, or longer than [`PART_LEN_LIMIT`].
     #[error("a part has 1 to {PART_LEN_LIMIT} bytes, not {0}: send shorter parts")]
     Length(usize),
+    /// It starts before the part before it, in a film.
+    #[error("a part of a film starts before the one before it")]
+    Order,
     /// The track has used up its numbers; a new broadcast starts from 0 again.
     #[error("the broadcast has used up its block numbers: start a new one")]
     Exhausted,
@@ -91,20 +94,8 @@ impl Publisher {
     /// When the part breaks a limit, or is of no track of the catalog; no number is used up then.
     pub fn publish(&mut self, part: &CutPart) -> Result<Published, PublishError> {
         let next = self.next.get_mut(&part.track).ok_or(PublishError::UnknownTrack(part.track))?;
-        let len = u32::try_from(part.bytes.len()).unwrap_or(u32::MAX);
-        if len == 0 || len as usize > PART_LEN_LIMIT {
-            return Err(PublishError::Length(part.bytes.len()));
-        }
-        let descriptor = Descriptor {
-            part: PartId { epoch: self.catalog.epoch(), track: part.track, sequence: next.sequence },
-            first_block: next.block,
-            start: part.start,
-            duration: part.duration,
-            captured_at: part.captured_at,
-            is_independent: part.is_independent,
-            len,
-            hashes: part.bytes.chunks(block_len(part.bytes.len())).map(hash_block).collect(),
-        };
+        let id = PartId { epoch: self.catalog.epoch(), track: part.track, sequence: next.sequence };
+        let descriptor = describe(part, id, next.block)?;
         let end = next.block.0.checked_add(descriptor.n_blocks()).ok_or(PublishError::Exhausted)?;
         let sequence = next.sequence.checked_add(1).ok_or(PublishError::Exhausted)?;
         *next = Next { sequence, block: BlockNumber(end) };
@@ -121,7 +112,30 @@ impl Published {
     }
 }
 
-fn block_messages(descriptor: &Descriptor, media: &[u8]) -> Vec<Bytes> {
+/// The descriptor of a part with this name and first block.
+pub(crate) fn describe(
+    part: &CutPart,
+    id: PartId,
+    first_block: BlockNumber,
+) -> Result<Descriptor, PublishError> {
+    let len = u32::try_from(part.bytes.len()).unwrap_or(u32::MAX);
+    if len == 0 || len as usize > PART_LEN_LIMIT {
+        return Err(PublishError::Length(part.bytes.len()));
+    }
+    Ok(Descriptor {
+        part: id,
+        first_block,
+        start: part.start,
+        duration: part.duration,
+        captured_at: part.captured_at,
+        is_independent: part.is_independent,
+        len,
+        hashes: part.bytes.chunks(block_len(part.bytes.len())).map(hash_block).collect(),
+    })
+}
+
+/// The whole link message of each block, in order.
+pub(crate) fn block_messages(descriptor: &Descriptor, media: &[u8]) -> Vec<Bytes> {
     let n_blocks = descriptor.hashes.len();
     let mut buffer = BytesMut::with_capacity(media.len() + n_blocks * BLOCK_HEADER_LEN);
     let messages = descriptor.blocks().zip(media.chunks(block_len(media.len()))).map(|(id, payload)| {

@@ -1,4 +1,4 @@
-//! Verified blocks of the live window.
+//! Verified blocks of the live window, or of a film.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,16 +7,20 @@ use bytes::{Bytes, BytesMut};
 use cardume_wire::link::{BLOCK_HEADER_LEN, Message, block_header};
 use cardume_wire::{BlockId, TrackId};
 
-use crate::window::{Insertion, Slot, Window};
-use crate::{Catalog, CatalogError, Descriptor, DescriptorError, PartId, PublicKey, Published};
+use crate::holding::Holding;
+use crate::window::{Insertion, Slot};
+use crate::{
+    Catalog, CatalogError, Descriptor, DescriptorError, IndexError, IndexPage, IndexedPart, PageId, PartId,
+    PublicKey, Published,
+};
 
 /// How much a [`Store`] holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct StoreLimits {
-    /// Media bytes of all tracks; the parts captured first go when there are more. At least
-    /// [`crate::PART_LEN_LIMIT`], or the largest part never gets whole.
+    /// Media bytes of all tracks. Of a live broadcast the parts captured first go when there are more; of a film, whose
+    /// parts the peer evicts, no more are taken. At least [`crate::PART_LEN_LIMIT`], or the largest part never gets whole.
     pub len: usize,
-    /// Parts of each track, counted from its newest; older ones are not taken.
+    /// Parts of each track; of a live one they are counted from its newest, and older ones are not taken.
     pub n_parts: u32,
 }
 
@@ -35,9 +39,9 @@ pub enum Inserted {
     New,
     /// It was there before.
     Known,
-    /// It is of an earlier broadcast, or behind the live window: not kept.
+    /// It is of an earlier broadcast, behind the live window, or more than there is room for: not kept.
     Stale,
-    /// A descriptor of a broadcast or track whose catalog is not here: not kept.
+    /// A descriptor of a broadcast or track whose catalog, or of a film whose index, is not here: not kept.
     Early,
 }
 
@@ -52,11 +56,11 @@ pub enum BlockVerdict {
     NoDescriptor,
     /// It is not what its descriptor says: whoever sent it is to blame.
     Bad,
-    /// It is of an earlier broadcast, or behind the live window: not kept.
+    /// It is of an earlier broadcast, behind the live window, or more than there is room for: not kept.
     Stale,
 }
 
-/// Verified blocks of the live window of one channel. A block is kept as the link message it travels in, so that
+/// Verified blocks of one channel: of the live window, or of a film, in any order. A block is kept as the link message it travels in, so that
 /// forwarding copies nothing. Nothing gets in without the channel's signature, and memory is bounded by
 /// [`StoreLimits`] (plus a descriptor of at most [`crate::DESCRIPTOR_LEN_LIMIT`] bytes for each part).
 #[derive(Debug)]
@@ -70,7 +74,7 @@ pub struct Store {
 struct Broadcast {
     catalog: Catalog,
     message: Bytes,
-    windows: BTreeMap<TrackId, Window>,
+    tracks: BTreeMap<TrackId, Holding>,
 }
 
 impl Store {
@@ -93,44 +97,63 @@ impl Store {
             Some(epoch) if catalog.epoch() == epoch => return Ok(Inserted::Known),
             _ => {}
         }
-        let windows = catalog.tracks().iter().map(|track| (track.id, Window::default())).collect();
+        let ids = catalog.tracks().iter().map(|track| track.id);
+        let tracks = ids.map(|id| (id, Holding::new(catalog.index(id)))).collect();
         let message = Message::Catalog(bytes).encode().into();
-        self.broadcast = Some(Broadcast { catalog, message, windows });
+        self.broadcast = Some(Broadcast { catalog, message, tracks });
         Ok(Inserted::New)
     }
 
-    /// Takes a signed descriptor, and gives back what it says. Of two descriptors of one part the first stays.
+    /// Takes a page of a film's index, and gives back what it says.
     ///
     /// # Errors
-    /// When the bytes are not a sound descriptor signed by the channel's key: whoever sent them is to blame.
+    /// [`IndexError::Hash`] and [`IndexError::Malformed`]: whoever sent the bytes is to blame. [`IndexError::Unknown`]
+    /// may only be late, or early.
+    pub fn insert_index(&mut self, bytes: &[u8]) -> Result<(Inserted, IndexPage), IndexError> {
+        let broadcast = self.broadcast.as_mut().ok_or(IndexError::Unknown)?;
+        let page = IndexPage::verify(bytes, &broadcast.catalog)?;
+        let holding = broadcast.tracks.get_mut(&page.id.track).ok_or(IndexError::Unknown)?;
+        let is_new = holding.insert_page(page.clone(), || Message::Index(bytes).encode().into());
+        Ok((if is_new { Inserted::New } else { Inserted::Known }, page))
+    }
+
+    /// Takes the descriptor of a part, signed, or of a film whose index is here, and gives back what it says. Of two
+    /// descriptors of one part the first stays.
+    ///
+    /// # Errors
+    /// When the bytes are not a sound descriptor that the channel's key vouches for: whoever sent them is to blame, but
+    /// for [`DescriptorError::Unknown`], which may only be late, or early.
     pub fn insert_descriptor(
         &mut self,
         bytes: &[u8],
     ) -> Result<(Inserted, Arc<Descriptor>), DescriptorError> {
-        if let Some(slot) = Descriptor::peek_part(bytes).and_then(|part| self.slot(part))
-            && slot.descriptor_message().get(1..) == Some(bytes)
-        {
+        let slot = Descriptor::peek_part(bytes).and_then(|part| self.slot(part));
+        if let Some(slot) = slot.filter(|slot| slot.descriptor_message().get(1..) == Some(bytes)) {
             return Ok((Inserted::Known, slot.descriptor().clone()));
         }
-        let descriptor = Arc::new(Descriptor::verify(bytes, &self.key)?);
+        let descriptor = Arc::new(self.verify_descriptor(bytes)?);
+        if Descriptor::is_list(bytes) && !self.has_room(descriptor.part) {
+            return Ok((Inserted::Stale, descriptor));
+        }
         let slot = Slot::new(descriptor.clone(), Message::Descriptor(bytes).encode().into());
         self.insert_slot(slot).map(|inserted| (inserted, descriptor))
     }
 
     /// Takes a block's media if its descriptor is here and vouches for it.
     pub fn insert_block(&mut self, id: BlockId, payload: &[u8]) -> BlockVerdict {
+        let is_full = self.len() + payload.len() > self.limits.len;
         let Some(broadcast) = &mut self.broadcast else { return BlockVerdict::NoDescriptor };
         if id.epoch < broadcast.catalog.epoch() {
             return BlockVerdict::Stale;
         }
-        let Some(window) = broadcast.windows.get_mut(&id.track) else { return BlockVerdict::NoDescriptor };
+        let Some(holding) = broadcast.tracks.get_mut(&id.track) else { return BlockVerdict::NoDescriptor };
         if id.epoch > broadcast.catalog.epoch() {
             return BlockVerdict::NoDescriptor;
         }
-        if window.is_behind(id.number) {
+        if holding.is_behind(id.number) || (holding.is_film() && is_full) {
             return BlockVerdict::Stale;
         }
-        let verdict = window.insert_block(id.number, payload, || block_message(id, payload));
+        let verdict = holding.insert_block(id.number, payload, || block_message(id, payload));
         if verdict == BlockVerdict::Verified {
             self.enforce_len();
         }
@@ -159,14 +182,14 @@ impl Store {
 
     /// The descriptors of a track in the window, oldest first; there may be gaps.
     pub fn descriptors(&self, track: TrackId) -> impl DoubleEndedIterator<Item = &Arc<Descriptor>> {
-        let window = self.broadcast.as_ref().and_then(|broadcast| broadcast.windows.get(&track));
-        window.into_iter().flat_map(Window::slots).map(Slot::descriptor)
+        let holding = self.broadcast.as_ref().and_then(|broadcast| broadcast.tracks.get(&track));
+        holding.into_iter().flat_map(Holding::slots).map(Slot::descriptor)
     }
 
     /// The part that a block belongs to, if its descriptor is here.
     pub fn part_of(&self, block: BlockId) -> Option<PartId> {
-        self.window_of(block)
-            .and_then(|window| window.slot_of(block.number))
+        self.holding_of(block)
+            .and_then(|holding| holding.slot_of(block.number))
             .map(|slot| slot.descriptor().part)
     }
 
@@ -182,7 +205,7 @@ impl Store {
 
     /// Media bytes held, headers included.
     pub fn len(&self) -> usize {
-        self.broadcast.iter().flat_map(|broadcast| broadcast.windows.values()).map(Window::len).sum()
+        self.broadcast.iter().flat_map(|broadcast| broadcast.tracks.values()).map(Holding::len).sum()
     }
 
     /// Whether no media is held.
@@ -193,6 +216,12 @@ impl Store {
     /// The whole link message of the catalog; a cheap clone.
     pub fn catalog_message(&self) -> Option<Bytes> {
         self.broadcast.as_ref().map(|broadcast| broadcast.message.clone())
+    }
+
+    /// The whole link message of a page of a film's index that is here; a cheap clone.
+    pub fn index_message(&self, id: PageId) -> Option<Bytes> {
+        let broadcast = self.broadcast.as_ref().filter(|broadcast| broadcast.catalog.epoch() == id.epoch)?;
+        broadcast.tracks.get(&id.track)?.page_message(id.page).cloned()
     }
 
     /// The whole link message of a part's descriptor; a cheap clone.
@@ -215,10 +244,38 @@ impl Store {
 
     /// Forgets the parts of a track before this sequence, and takes none of them again.
     pub fn evict_before(&mut self, track: TrackId, sequence: u32) {
-        if let Some(window) = self.broadcast.as_mut().and_then(|broadcast| broadcast.windows.get_mut(&track))
+        if let Some(holding) = self.broadcast.as_mut().and_then(|broadcast| broadcast.tracks.get_mut(&track))
         {
-            window.evict_before(sequence);
+            holding.evict_before(sequence);
         }
+    }
+
+    /// Forgets one part of a film; it may come again.
+    pub fn evict(&mut self, part: PartId) {
+        let broadcast = self.broadcast.as_mut().filter(|broadcast| broadcast.catalog.epoch() == part.epoch);
+        if let Some(holding) = broadcast.and_then(|broadcast| broadcast.tracks.get_mut(&part.track)) {
+            holding.evict(part.sequence);
+        }
+    }
+
+    /// As the bytes claim to be signed or of a film.
+    fn verify_descriptor(&self, bytes: &[u8]) -> Result<Descriptor, DescriptorError> {
+        if !Descriptor::is_list(bytes) {
+            return Descriptor::verify(bytes, &self.key);
+        }
+        let part = Descriptor::peek_part(bytes).and_then(|part| self.indexed(part));
+        Descriptor::verify_list(bytes, part.ok_or(DescriptorError::Unknown)?)
+    }
+
+    fn indexed(&self, part: PartId) -> Option<&IndexedPart> {
+        let broadcast =
+            self.broadcast.as_ref().filter(|broadcast| broadcast.catalog.epoch() == part.epoch)?;
+        broadcast.tracks.get(&part.track)?.indexed(part.sequence)
+    }
+
+    fn has_room(&self, part: PartId) -> bool {
+        let holding = self.broadcast.as_ref().and_then(|broadcast| broadcast.tracks.get(&part.track));
+        holding.is_some_and(|holding| holding.n_slots() < self.limits.n_parts as usize)
     }
 
     fn insert_slot(&mut self, slot: Slot) -> Result<Inserted, DescriptorError> {
@@ -227,11 +284,11 @@ impl Store {
         if part.epoch < broadcast.catalog.epoch() {
             return Ok(Inserted::Stale);
         }
-        let Some(window) = broadcast.windows.get_mut(&part.track) else { return Ok(Inserted::Early) };
+        let Some(holding) = broadcast.tracks.get_mut(&part.track) else { return Ok(Inserted::Early) };
         if part.epoch > broadcast.catalog.epoch() {
             return Ok(Inserted::Early);
         }
-        match window.insert(slot, self.limits.n_parts) {
+        match holding.insert(slot, self.limits.n_parts) {
             Insertion::New => Ok(Inserted::New),
             Insertion::Known => Ok(Inserted::Known),
             Insertion::Stale => Ok(Inserted::Stale),
@@ -239,30 +296,31 @@ impl Store {
         }
     }
 
-    /// Drops the parts captured first until the limit holds.
+    /// Drops the parts of a live broadcast that were captured first until the limit holds.
     fn enforce_len(&mut self) {
         while self.len() > self.limits.len {
             let Some(broadcast) = &mut self.broadcast else { return };
-            let oldest = broadcast.windows.values_mut().filter(|window| window.len() > 0);
-            let Some(window) = oldest.min_by_key(|window| window.oldest_at()) else { return };
+            let windows = broadcast.tracks.values_mut().filter_map(Holding::window_mut);
+            let oldest = windows.filter(|window| window.len() > 0).min_by_key(|window| window.oldest_at());
+            let Some(window) = oldest else { return };
             window.evict_oldest();
         }
     }
 
-    fn window_of(&self, block: BlockId) -> Option<&Window> {
+    fn holding_of(&self, block: BlockId) -> Option<&Holding> {
         let broadcast =
             self.broadcast.as_ref().filter(|broadcast| broadcast.catalog.epoch() == block.epoch)?;
-        broadcast.windows.get(&block.track)
+        broadcast.tracks.get(&block.track)
     }
 
     fn slot(&self, part: PartId) -> Option<&Slot> {
         let broadcast =
             self.broadcast.as_ref().filter(|broadcast| broadcast.catalog.epoch() == part.epoch)?;
-        broadcast.windows.get(&part.track)?.slot(part.sequence)
+        broadcast.tracks.get(&part.track)?.slot(part.sequence)
     }
 
     fn block(&self, block: BlockId) -> Option<&Bytes> {
-        self.window_of(block)?.slot_of(block.number)?.block(block.number)
+        self.holding_of(block)?.slot_of(block.number)?.block(block.number)
     }
 }
 

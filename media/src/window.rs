@@ -55,7 +55,13 @@ impl Slot {
         number.0.checked_sub(self.descriptor.first_block.0).map_or(usize::MAX, |index| index as usize)
     }
 
-    fn insert(
+    /// Media bytes of the blocks that are here, headers included.
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Takes a block if the descriptor vouches for it.
+    pub(crate) fn insert(
         &mut self,
         number: BlockNumber,
         payload: &[u8],

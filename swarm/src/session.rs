@@ -134,7 +134,8 @@ impl Session {
             Ok(Message::Block { id, payload }) => self.receive_block(from, id, payload, now),
             Ok(Message::Catalog(body)) => self.receive_catalog(from, body, now),
             Ok(Message::Descriptor(body)) => self.receive_descriptor(from, body, now),
-            Err(DecodeError::UnknownType) => {}
+            // Of a film, which viewers do not play yet.
+            Ok(Message::Index(_)) | Err(DecodeError::UnknownType) => {}
             Err(_) => self.input(Input::Offence { from, kind: Offence::Malformed }, now),
         }
     }

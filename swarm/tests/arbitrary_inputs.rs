@@ -71,7 +71,7 @@ fn control() -> impl Strategy<Value = Control> {
                 }],
             }
         ),
-        blocks().prop_map(|blocks| Control::Request { blocks }),
+        blocks().prop_map(|blocks| Control::Request { blocks, within_ms: None }),
         blocks().prop_map(|blocks| Control::Cancel { blocks }),
         blocks().prop_map(|blocks| Control::Missing { blocks }),
         block().prop_map(|block| Control::RequestDescriptor { block }),

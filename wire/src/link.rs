@@ -1,7 +1,7 @@
 //! Binary messages between two peers, the server peer included.
 //!
 //! A message is one data-channel or WebSocket message: a type byte and a body. Blocks have a fixed header of
-//! [`BLOCK_HEADER_LEN`] bytes around raw media; catalogs and descriptors are opaque here (`media` owns their form);
+//! [`BLOCK_HEADER_LEN`] bytes around raw media; catalogs, descriptors and indexes are opaque here (`media` owns their form);
 //! everything else is CBOR with numbered fields (RFC 8949), so that newer fields and types are skipped by older peers.
 
 use minicbor::bytes::ByteVec;
@@ -23,9 +23,9 @@ pub const MESSAGE_LEN_LIMIT: usize = 64 * 1024;
 pub const CONTROL_LEN_LIMIT: usize = 4096;
 /// Blocks named by one [`Control::Request`], [`Control::Cancel`] or [`Control::Missing`] at most.
 pub const REQUEST_LIMIT: usize = 64;
-/// Bytes of a [`TrackBlocks`] bitmap at most: 256 blocks.
+/// Bytes of a [`TrackBlocks`] or [`TrackParts`] bitmap at most: 256 blocks or parts.
 pub const HAVE_LEN_LIMIT: usize = 32;
-/// Tracks named by one [`Control::Have`] at most: as many as a catalog has.
+/// Bitmaps in one [`Control::Have`], or in each list of a [`Control::HaveParts`], at most: as many as a catalog has tracks.
 pub const HAVE_TRACK_LIMIT: usize = 8;
 /// Peers named as hints at most.
 pub const HINT_LIMIT: usize = 8;
@@ -56,6 +56,7 @@ const TYPE_BLOCK: u8 = 1;
 const TYPE_CATALOG: u8 = 2;
 const TYPE_DESCRIPTOR: u8 = 3;
 const TYPE_CONTROL: u8 = 4;
+const TYPE_INDEX: u8 = 5;
 
 /// A decoded message; media borrows from the input.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,8 +70,10 @@ pub enum Message<'a> {
     },
     /// The signed list of a broadcast's tracks, in `media`'s form.
     Catalog(&'a [u8]),
-    /// A signed descriptor of one part, in `media`'s form.
+    /// The descriptor of one part, in `media`'s form: signed, or in a film as its index vouches for it.
     Descriptor(&'a [u8]),
+    /// One page of the index of a film's track, in `media`'s form.
+    Index(&'a [u8]),
     /// Everything that is not media.
     Control(Control),
 }
@@ -142,12 +145,15 @@ pub enum Control {
         #[n(1)]
         tracks: Vec<TrackBlocks>,
     },
-    /// Send me these blocks now; at most [`REQUEST_LIMIT`].
+    /// Send me these blocks; at most [`REQUEST_LIMIT`].
     #[n(6)]
     Request {
         /// The blocks, most urgent first.
         #[n(0)]
         blocks: Vec<BlockId>,
+        /// Milliseconds that they may wait behind what others want sooner; `None` is now.
+        #[n(1)]
+        within_ms: Option<u16>,
     },
     /// Those blocks are no longer wanted; at most [`REQUEST_LIMIT`].
     #[n(7)]
@@ -207,6 +213,32 @@ pub enum Control {
         #[n(4)]
         wait: u16,
     },
+    /// Whole parts of a film that the sender holds, or holds no longer. Adds to what it said before.
+    #[n(14)]
+    HaveParts {
+        /// The film.
+        #[n(0)]
+        epoch: Epoch,
+        /// Held from now on; at most [`HAVE_TRACK_LIMIT`].
+        #[n(1)]
+        whole: Vec<TrackParts>,
+        /// Evicted; at most [`HAVE_TRACK_LIMIT`].
+        #[n(2)]
+        gone: Vec<TrackParts>,
+    },
+    /// Send me this page of the index of a film's track.
+    #[n(15)]
+    RequestIndex {
+        /// The film.
+        #[n(0)]
+        epoch: Epoch,
+        /// The track.
+        #[n(1)]
+        track: TrackId,
+        /// Counted from 0.
+        #[n(2)]
+        page: u16,
+    },
 }
 
 /// Some blocks of one track.
@@ -223,15 +255,39 @@ pub struct TrackBlocks {
     pub bits: ByteVec,
 }
 
+/// Some parts of one track.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub struct TrackParts {
+    /// The track.
+    #[n(0)]
+    pub track: TrackId,
+    /// The part of bit 0, by its sequence.
+    #[n(1)]
+    pub first: u32,
+    /// Bit *i* of byte *j* is set when part `first + 8 j + i` is meant; at most [`HAVE_LEN_LIMIT`] bytes.
+    #[n(2)]
+    pub bits: ByteVec,
+}
+
+impl TrackParts {
+    /// The sequences that are set, rising; those beyond `u32` are left out.
+    pub fn sequences(&self) -> impl Iterator<Item = u32> + '_ {
+        set_bits(&self.bits, self.first)
+    }
+}
+
 impl TrackBlocks {
     /// The numbers that are set, rising; numbers beyond `u32` are left out.
     pub fn numbers(&self) -> impl Iterator<Item = BlockNumber> + '_ {
-        let set = |index: usize| self.bits[index / 8] >> (index % 8) & 1 == 1;
-        (0..self.bits.len() * 8).filter(move |&index| set(index)).filter_map(|index| {
-            let offset = u32::try_from(index).ok()?;
-            self.first.0.checked_add(offset).map(BlockNumber)
-        })
+        set_bits(&self.bits, self.first.0).map(BlockNumber)
     }
+}
+
+/// Bit *i* of byte *j* stands for `first + 8 j + i`.
+fn set_bits(bits: &[u8], first: u32) -> impl Iterator<Item = u32> + '_ {
+    let set = |index: usize| bits[index / 8] >> (index % 8) & 1 == 1;
+    let offsets = (0..bits.len() * 8).filter(move |&index| set(index));
+    offsets.filter_map(move |index| first.checked_add(u32::try_from(index).ok()?))
 }
 
 /// Why bytes are not a message.
@@ -268,6 +324,7 @@ impl<'a> Message<'a> {
             TYPE_BLOCK => decode_block(body),
             TYPE_CATALOG => Ok(Self::Catalog(body)),
             TYPE_DESCRIPTOR => Ok(Self::Descriptor(body)),
+            TYPE_INDEX => Ok(Self::Index(body)),
             TYPE_CONTROL => decode_control(body).map(Self::Control),
             _ => Err(DecodeError::UnknownType),
         }
@@ -284,6 +341,7 @@ impl<'a> Message<'a> {
             }
             Self::Catalog(body) => prefixed(TYPE_CATALOG, body),
             Self::Descriptor(body) => prefixed(TYPE_DESCRIPTOR, body),
+            Self::Index(body) => prefixed(TYPE_INDEX, body),
             Self::Control(control) => {
                 let mut bytes = vec![TYPE_CONTROL];
                 // Writing to a Vec is `Result<_, Infallible>`; the encoder's own errors come from custom types only.
@@ -347,9 +405,12 @@ fn is_within_limits(control: &Control) -> bool {
             tracks.len() <= HAVE_TRACK_LIMIT
                 && tracks.iter().all(|blocks| blocks.bits.len() <= HAVE_LEN_LIMIT)
         }
-        Control::Request { blocks } | Control::Cancel { blocks } | Control::Missing { blocks } => {
+        Control::Request { blocks, .. } | Control::Cancel { blocks } | Control::Missing { blocks } => {
             blocks.len() <= REQUEST_LIMIT
         }
+        Control::HaveParts { whole, gone, .. } => [whole, gone].into_iter().all(|tracks| {
+            tracks.len() <= HAVE_TRACK_LIMIT && tracks.iter().all(|parts| parts.bits.len() <= HAVE_LEN_LIMIT)
+        }),
         _ => true,
     }
 }

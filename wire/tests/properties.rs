@@ -2,7 +2,7 @@
 
 use cardume_wire::link::{
     BLOCK_HEADER_LEN, BLOCK_LEN_LIMIT, BLOCK_LEN_MIN, Control, DecodeError, HAVE_LEN_LIMIT, HAVE_TRACK_LIMIT,
-    HINT_LIMIT, MESSAGE_LEN_LIMIT, Message, PATH_LIMIT, REQUEST_LIMIT, TrackBlocks, block_count,
+    HINT_LIMIT, MESSAGE_LEN_LIMIT, Message, PATH_LIMIT, REQUEST_LIMIT, TrackBlocks, TrackParts, block_count,
     block_header, block_len,
 };
 use cardume_wire::signal::{FromTracker, FromViewer};
@@ -34,6 +34,16 @@ fn track_blocks(len_limit: usize) -> impl Strategy<Value = TrackBlocks> {
     })
 }
 
+fn all_parts() -> impl Strategy<Value = Vec<TrackParts>> {
+    let bits = vec(any::<u8>(), 0..=HAVE_LEN_LIMIT);
+    let parts = (any::<(u8, u32)>(), bits).prop_map(|((track, first), bits)| TrackParts {
+        track: TrackId(track),
+        first,
+        bits: bits.into(),
+    });
+    vec(parts, 0..=HAVE_TRACK_LIMIT)
+}
+
 fn controls() -> impl Strategy<Value = Control> {
     let blocks = || vec(block_ids(), 0..=REQUEST_LIMIT);
     prop_oneof![
@@ -47,7 +57,18 @@ fn controls() -> impl Strategy<Value = Control> {
         stripes().prop_map(|stripe| Control::Unsubscribe { stripe }),
         (any::<u32>(), vec(track_blocks(HAVE_LEN_LIMIT), 0..=HAVE_TRACK_LIMIT))
             .prop_map(|(epoch, tracks)| Control::Have { epoch: Epoch(epoch), tracks }),
-        blocks().prop_map(|blocks| Control::Request { blocks }),
+        (blocks(), any::<Option<u16>>())
+            .prop_map(|(blocks, within_ms)| Control::Request { blocks, within_ms }),
+        (any::<u32>(), all_parts(), all_parts()).prop_map(|(epoch, whole, gone)| Control::HaveParts {
+            epoch: Epoch(epoch),
+            whole,
+            gone
+        }),
+        any::<(u32, u8, u16)>().prop_map(|(epoch, track, page)| Control::RequestIndex {
+            epoch: Epoch(epoch),
+            track: TrackId(track),
+            page,
+        }),
         blocks().prop_map(|blocks| Control::Cancel { blocks }),
         blocks().prop_map(|blocks| Control::Missing { blocks }),
         block_ids().prop_map(|block| Control::RequestDescriptor { block }),
@@ -71,7 +92,7 @@ proptest! {
 
     #[test]
     fn opaque_messages_come_back(body in vec(any::<u8>(), 0..2000)) {
-        for message in [Message::Catalog(&body), Message::Descriptor(&body)] {
+        for message in [Message::Catalog(&body), Message::Descriptor(&body), Message::Index(&body)] {
             let bytes = message.encode();
 prop_assert_eq!(Message::decode(&bytes), Ok(message));
         }
@@ -92,7 +113,7 @@ prop_assert_eq!(Message::decode(&bytes), Ok(message));
 
     /// Media has one form each; control, which skips what it does not know, decodes to the same after another turn.
     #[test]
-    fn any_bytes_are_refused_or_mean_one_thing(kind in 0_u8..6, body in vec(any::<u8>(), 0..400)) {
+    fn any_bytes_are_refused_or_mean_one_thing(kind in 0_u8..7, body in vec(any::<u8>(), 0..400)) {
         let bytes = [&[kind], &body[..]].concat();
         if let Ok(message) = Message::decode(&bytes) {
             let again = message.encode();
@@ -191,7 +212,7 @@ fn messages_over_their_limits_are_refused() {
     assert!(Message::decode(&vec![2; MESSAGE_LEN_LIMIT]).is_ok());
     let over = |control: Control| check(&Message::Control(control).encode(), DecodeError::Control);
     let stripe = Stripe::new(0).unwrap();
-    over(Control::Request { blocks: vec![id; REQUEST_LIMIT + 1] });
+    over(Control::Request { blocks: vec![id; REQUEST_LIMIT + 1], within_ms: None });
     over(Control::Cancel { blocks: vec![id; REQUEST_LIMIT + 1] });
     over(Control::Missing { blocks: vec![id; REQUEST_LIMIT + 1] });
     over(Control::Refuse { stripe, hints: vec![PeerId::SERVER; HINT_LIMIT + 1] });
@@ -199,6 +220,11 @@ fn messages_over_their_limits_are_refused() {
     let blocks = |len| TrackBlocks { track: TrackId(0), first: BlockNumber(0), bits: vec![0; len].into() };
     over(Control::Have { epoch: Epoch(1), tracks: vec![blocks(HAVE_LEN_LIMIT + 1)] });
     over(Control::Have { epoch: Epoch(1), tracks: vec![blocks(1); HAVE_TRACK_LIMIT + 1] });
+    let parts = |len| TrackParts { track: TrackId(0), first: 0, bits: vec![0; len].into() };
+    for tracks in [vec![parts(HAVE_LEN_LIMIT + 1)], vec![parts(1); HAVE_TRACK_LIMIT + 1]] {
+        over(Control::HaveParts { epoch: Epoch(1), whole: tracks.clone(), gone: vec![] });
+        over(Control::HaveParts { epoch: Epoch(1), whole: vec![], gone: tracks });
+    }
 }
 
 #[test]

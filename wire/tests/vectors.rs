@@ -8,7 +8,7 @@
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 
-use cardume_wire::link::{Control, DecodeError, Message, TrackBlocks, UNKNOWN_AGE};
+use cardume_wire::link::{Control, DecodeError, Message, TrackBlocks, TrackParts, UNKNOWN_AGE};
 use cardume_wire::signal::{
     Candidate, Channel, ErrorCode, FromTracker, FromViewer, IceServer, Report, Welcome,
 };
@@ -92,7 +92,8 @@ fn controls() -> Vec<Control> {
                 TrackBlocks { track: TrackId(1), first: BlockNumber(0), bits: bits(&[]) },
             ],
         },
-        Control::Request { blocks: vec![block(70_000), block(3)] },
+        Control::Request { blocks: vec![block(70_000), block(3)], within_ms: None },
+        Control::Request { blocks: vec![block(5)], within_ms: Some(1500) },
         Control::Cancel { blocks: vec![block(4)] },
         Control::Missing { blocks: vec![] },
         Control::RequestDescriptor { block: block(u32::MAX) },
@@ -100,6 +101,12 @@ fn controls() -> Vec<Control> {
         Control::Pong { sent_at: u64::MAX },
         Control::Goodbye,
         Control::Status { slots: 6, free: 2, ages: [120, 0, UNKNOWN_AGE, 300], yields: 1, wait: 180 },
+        Control::HaveParts {
+            epoch: Epoch(7),
+            whole: vec![TrackParts { track: TrackId(0), first: 70_000, bits: bits(&[0xA5, 0x01]) }],
+            gone: vec![TrackParts { track: TrackId(1), first: 0, bits: bits(&[]) }],
+        },
+        Control::RequestIndex { epoch: Epoch(7), track: TrackId(1), page: 255 },
     ]
 }
 
@@ -120,6 +127,8 @@ fn control_name(control: &Control) -> &'static str {
         Control::Pong { .. } => "pong",
         Control::Goodbye => "goodbye",
         Control::Status { .. } => "status",
+        Control::HaveParts { .. } => "have_parts",
+        Control::RequestIndex { .. } => "request_index",
     }
 }
 
@@ -129,6 +138,7 @@ fn link_messages_have_the_form_of_their_vectors() {
         ("block", Message::Block { id: block(0x0102_0304), payload: b"media" }),
         ("catalog", Message::Catalog(b"signed catalog")),
         ("descriptor", Message::Descriptor(b"signed descriptor")),
+        ("index", Message::Index(b"page of an index")),
     ];
     messages
         .extend(controls().into_iter().map(|control| (control_name(&control), Message::Control(control))));
@@ -151,7 +161,7 @@ fn bytes_that_are_no_message_are_refused_as_their_vectors_say() {
     let refused = |hex: &str| Message::decode(&unhex(hex)).expect_err(hex);
     let vectors: Vec<LinkVector> = [
         ("nothing", ""),
-        ("a type of a newer version", "05"),
+        ("a type of a newer version", "06"),
         ("a block without media", "010100000001000000ff"),
         ("a block with half a header", "0101000000"),
         ("control without a body", "04"),

@@ -256,13 +256,15 @@ impl Peer {
             Control::Refuse { stripe, hints } => self.on_refuse(from, stripe, &hints, now),
             Control::Unsubscribe { stripe } => self.on_unsubscribe(from, stripe),
             Control::Have { epoch, tracks } => self.on_have(from, epoch, &tracks),
-            Control::Request { blocks } => self.on_request(from, &blocks, now),
+            Control::Request { blocks, .. } => self.on_request(from, &blocks, now),
             Control::Cancel { blocks } => self.on_cancel(from, &blocks),
             Control::Missing { blocks } => self.on_missing(from, &blocks, now),
             Control::RequestDescriptor { block } => self.on_request_descriptor(from, block, now),
             Control::Ping { sent_at } => self.send_control(from, Control::Pong { sent_at }, now),
             Control::Pong { sent_at } => self.on_pong(from, sent_at, now),
             Control::Goodbye => self.on_goodbye(from, now),
+            // Of films, which viewers do not play yet.
+            Control::HaveParts { .. } | Control::RequestIndex { .. } => {}
             Control::Status { slots, free, ages, yields, wait } => {
                 self.on_status(from, crate::neighbours::Status { slots, free, ages, yields, wait }, now);
             }

@@ -137,7 +137,7 @@ impl Peer {
         }
         for (of, blocks) in requests {
             for blocks in blocks.chunks(REQUEST_LIMIT) {
-                self.send_control(of, Control::Request { blocks: blocks.to_vec() }, now);
+                self.send_control(of, Control::Request { blocks: blocks.to_vec(), within_ms: None }, now);
             }
         }
     }

@@ -23,11 +23,12 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     Target { name: "link", run: targets::link, seeds: seeds::link },
     Target { name: "signal", run: targets::signal, seeds: seeds::signal },
     Target { name: "cutter", run: targets::cutter, seeds: seeds::cutter },
     Target { name: "catalog", run: targets::catalog, seeds: seeds::catalog },
     Target { name: "descriptor", run: targets::descriptor, seeds: seeds::descriptor },
+    Target { name: "index", run: targets::index, seeds: seeds::index },
     Target { name: "session", run: session::session, seeds: session::scripts },
 ];

@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use cardume_media::{Catalog, Cut, CutPart, Cutter, MediaTime, Publisher, TrackInit};
-use cardume_wire::{Epoch, TrackId, WallTime};
+use cardume_media::{
+    Catalog, Cut, CutPart, Cutter, IndexPage, IndexedPart, MediaTime, PageId, PartId, Publisher, TrackInit,
+};
+use cardume_wire::{BlockNumber, Epoch, TrackId, WallTime};
 use serde_json::Value;
 
-use crate::targets::{body_of, signing_key};
+use crate::targets::{FILM, body_of, signing_key};
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -74,6 +76,25 @@ pub fn descriptor() -> Vec<Vec<u8>> {
 
 fn body_of_part(publisher: &mut Publisher, part: &CutPart) -> Vec<u8> {
     body_of(&publisher.publish(part).expect("a part within limits").descriptor_bytes).to_vec()
+}
+
+/// Pages of a film's index, with one part, some, and as many as a page has.
+pub fn index() -> Vec<Vec<u8>> {
+    [1, 5, 256].map(|n_parts| index_page(n_parts).encode()).to_vec()
+}
+
+fn index_page(n_parts: u32) -> IndexPage {
+    let (epoch, track) = FILM;
+    let part = |sequence: u32| IndexedPart {
+        part: PartId { epoch, track, sequence },
+        first_block: BlockNumber(sequence * 4),
+        start: MediaTime(u64::from(sequence) * 2000),
+        duration: 2000,
+        is_independent: true,
+        len: 50_000 + sequence,
+        descriptor_hash: [7; 16],
+    };
+    IndexPage { id: PageId { epoch, track, page: 0 }, parts: (0..n_parts).map(part).collect() }
 }
 
 /// The catalog and parts of a push.

@@ -2,10 +2,12 @@
 
 use bytes::Bytes;
 use cardume_media::{
-    Catalog, Chunk, Cut, CutError, Cutter, Descriptor, PART_LEN_LIMIT, SigningKey, TrackInit,
+    Catalog, Chunk, Cut, CutError, Cutter, Descriptor, IndexPage, MediaTime, PART_LEN_LIMIT, PageSummary,
+    SigningKey, Track, TrackIndex, TrackInit, TrackKind, hash_block,
 };
 use cardume_wire::link::Message;
 use cardume_wire::signal::{FromTracker, FromViewer};
+use cardume_wire::{Epoch, TrackId};
 use ed25519_dalek::Signer;
 
 /// The seed of the key that targets sign with, so that what is behind the signature is reached.
@@ -117,4 +119,40 @@ pub fn descriptor(input: &[u8]) {
         assert_eq!(lens, descriptor.len as usize);
         assert_eq!(descriptor.blocks().count(), descriptor.hashes.len());
     }
+}
+
+/// The film that [`index`]'s seeds are of.
+pub const FILM: (Epoch, TrackId) = (Epoch(1_795_000_000), TrackId(1));
+/// Bytes of a page before its entries, and of an entry: [`cardume_media`]'s form, written down a second time here.
+const PAGE_FIXED_LEN: usize = 12;
+const ENTRY_LEN: usize = 33;
+
+/// A page of a film's index that the catalog names is refused or has one form; one that it does not name is nothing.
+pub fn index(input: &[u8]) {
+    let catalog = film_catalog(input);
+    let other = film_catalog(&[input, b"another page"].concat());
+    assert!(other.is_none_or(|other| IndexPage::verify(input, &other).is_err()), "nobody named this");
+    let Some(Ok(page)) = catalog.map(|catalog| IndexPage::verify(input, &catalog)) else { return };
+    assert_eq!(page.encode(), input);
+    assert!(page.parts.iter().all(|part| part.end_block().is_some()));
+}
+
+/// A catalog whose only page hashes to what these bytes do.
+fn film_catalog(page: &[u8]) -> Option<Catalog> {
+    let entries = page.get(PAGE_FIXED_LEN..)?;
+    let start = MediaTime(u64::from_be_bytes(*entries.first_chunk()?));
+    let n_parts = u32::try_from(entries.len() / ENTRY_LEN).ok()?;
+    let pages = vec![PageSummary { start, hash: hash_block(page) }];
+    let index = TrackIndex::new(n_parts, MediaTime(u64::MAX), pages)?;
+    let track = Track {
+        id: FILM.1,
+        kind: TrackKind::Video,
+        codec: "avc1.42C01E".into(),
+        timescale: 1000,
+        bitrate: 0,
+        width: 640,
+        height: 360,
+        init: Bytes::from_static(b"init"),
+    };
+    Catalog::on_demand(FILM.0, vec![(track, index)]).ok()
 }

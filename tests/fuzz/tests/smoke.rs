@@ -65,6 +65,11 @@ fn descriptors_keep_their_promises() {
 }
 
 #[test]
+fn indexes_keep_their_promises() {
+    smoke("index");
+}
+
+#[test]
 fn sessions_keep_their_promises() {
     smoke("session");
 }

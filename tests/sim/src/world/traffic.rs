@@ -93,7 +93,7 @@ impl World {
     }
 
     fn control_arrived(&mut self, from: PeerId, to: PeerId, control: Control) {
-        if let Control::Request { blocks } = &control
+        if let Control::Request { blocks, .. } = &control
             && to.is_server()
         {
             self.measures.requested(from, blocks);
