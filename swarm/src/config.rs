@@ -32,7 +32,8 @@ pub struct Config {
     pub uplink_guess: Option<BitsPerSec>,
     /// Neighbours below which a viewer asks for more. 8: the overlay's design.
     pub neighbours_wanted: usize,
-    /// Neighbours a viewer connects to or accepts at most. 16: the overlay's design.
+    /// Neighbours a viewer connects to or accepts at most. 32: a provider for each stripe, as many children, and
+    /// some to spare.
     pub neighbour_limit: usize,
     /// Links the server accepts at most. 4,096: wild guess at what one channel on one small machine bears.
     pub server_link_limit: usize,
@@ -48,7 +49,7 @@ impl Config {
             uplink_limit: None,
             uplink_guess: None,
             neighbours_wanted: 8,
-            neighbour_limit: 16,
+            neighbour_limit: 32,
             server_link_limit: 4096,
         }
     }

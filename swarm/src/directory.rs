@@ -9,26 +9,41 @@ use cardume_wire::{PeerId, STRIPE_COUNT, Stripe};
 use crate::Instant;
 use crate::neighbours::Status;
 
-/// Viewers with the shortest paths among which a suggestion is drawn: near enough to the best, and not always the
-/// same, as a pair may be unable to connect.
+/// Viewers among which a suggestion is drawn: near enough to the best, and not always the same, as a pair may be unable
+/// to connect.
 const DRAWN_FROM: usize = 4;
-/// Milliseconds from capture at which a path is short enough for somebody who feeds nobody.
-const LEAF_RANK: u16 = 800;
 /// A suggestion takes a slot of the suggested for so long: by then its own Status says who came.
 const RESERVED_FOR: Duration = Duration::from_secs(3);
-/// Milliseconds that a viewer counts as later outside its home stripe: it should spend its uplink at home.
-pub(crate) const ABROAD_MS: u16 = 500;
+/// Milliseconds from capture at which a path is short enough for somebody who feeds nobody.
+const LEAF_RANK: u16 = 800;
+/// Who asked in vain is told of room for so long; then it asks again.
+const WAITING_FOR: Duration = Duration::from_secs(2);
+/// Those who wait for a stripe at most: the joiners of a flash crowd of thousands a second.
+const WAITING_LIMIT: usize = 4096;
+/// Somebody who waits for so long is sent to viewers who are at home elsewhere.
+const ABROAD_AFTER: Duration = Duration::from_millis(400);
 
 /// The viewers by their room.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Directory {
     entries: BTreeMap<PeerId, Entry>,
-    /// By stripe, those with a free slot, the shortest path first.
-    roomy: [BTreeSet<(u16, PeerId)>; STRIPE_COUNT as usize],
+    /// By stripe, those with a free slot.
+    roomy: [BTreeSet<Place>; STRIPE_COUNT as usize],
     /// By home stripe, those with a child that would give way to one that feeds others.
-    yielding: [BTreeSet<(u16, PeerId)>; STRIPE_COUNT as usize],
+    yielding: [BTreeSet<Place>; STRIPE_COUNT as usize],
     /// Slots promised, and until when.
     reserved: VecDeque<(Instant, PeerId)>,
+    /// By stripe, those who asked in vain, and when; the first is served first.
+    waiting: [VecDeque<(Instant, Search)>; STRIPE_COUNT as usize],
+}
+
+/// A viewer in the order in which it is suggested for a stripe: at home before abroad, then the shortest path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    is_abroad: bool,
+    /// Milliseconds from capture to a child.
+    rank: u16,
+    peer: PeerId,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -58,50 +73,95 @@ impl Directory {
     /// The viewer is gone.
     pub(crate) fn remove(&mut self, peer: PeerId) {
         self.replace(peer, None);
+        for waiting in &mut self.waiting {
+            waiting.retain(|(_, search)| search.asker != peer);
+        }
     }
 
-    /// Up to `limit` viewers with room, each time others; `draw(n)` is a random number below `n`.
+    /// A viewer with room, each time another; `draw(n)` is a random number below `n`.
     pub(crate) fn suggest(
         &mut self,
         search: Search,
-        limit: usize,
         now: Instant,
-        mut draw: impl FnMut(u64) -> u64,
-    ) -> Vec<PeerId> {
+        draw: impl FnOnce(u64) -> u64,
+    ) -> Option<PeerId> {
         self.expire(now);
-        let mut able = self.candidates(search);
-        let mut chosen = Vec::new();
-        while chosen.len() < limit && !able.is_empty() {
-            let index = usize::try_from(draw(able.len() as u64)).unwrap_or(0);
-            chosen.push(able.swap_remove(index));
+        let able = self.candidates(search);
+        let index = usize::try_from(draw(able.len().max(1) as u64)).unwrap_or(0);
+        let chosen = able.get(index).copied()?;
+        self.promise(chosen, now);
+        Some(chosen)
+    }
+
+    /// Somebody asked in vain and is to be told when there is room; who can feed others comes first.
+    pub(crate) fn wait(&mut self, search: Search, now: Instant) {
+        let waiting = &mut self.waiting[search.stripe.index()];
+        waiting.retain(|(_, other)| other.asker != search.asker);
+        if waiting.len() < WAITING_LIMIT && search.feeds {
+            waiting.push_front((now, search));
+        } else if waiting.len() < WAITING_LIMIT {
+            waiting.push_back((now, search));
         }
-        for &peer in &chosen {
-            self.reserved.push_back((now + RESERVED_FOR, peer));
-            self.reserve(peer, |n| n.saturating_add(1));
+    }
+
+    /// Those who wait for what this viewer now has room for.
+    pub(crate) fn relieve(&mut self, peer: PeerId, now: Instant) -> Vec<Search> {
+        self.expire(now);
+        let home = peer.home_stripe();
+        let others = Stripe::all().filter(|stripe| *stripe != home);
+        let mut relieved = Vec::new();
+        for stripe in core::iter::once(home).chain(others) {
+            while self.has_room(peer, stripe)
+                && let Some(search) = self.take_waiting(peer, stripe, now)
+            {
+                self.promise(peer, now);
+                relieved.push(search);
+            }
         }
-        chosen
+        relieved
+    }
+
+    fn take_waiting(&mut self, peer: PeerId, stripe: Stripe, now: Instant) -> Option<Search> {
+        let waiting = &mut self.waiting[stripe.index()];
+        waiting.retain(|(since, _)| now.since(*since) < WAITING_FOR);
+        let patience = if stripe == peer.home_stripe() { Duration::ZERO } else { ABROAD_AFTER };
+        let index = waiting
+            .iter()
+            .position(|(since, search)| search.asker != peer && now.since(*since) >= patience)?;
+        waiting.remove(index).map(|(_, search)| search)
+    }
+
+    fn has_room(&self, peer: PeerId, stripe: Stripe) -> bool {
+        self.entries.get(&peer).is_some_and(|entry| {
+            entry.status.ages[stripe.index()] != UNKNOWN_AGE && entry.status.free > entry.n_reserved
+        })
     }
 
     /// The nearest to the server for who feeds others; who does not gets the farthest that is near enough, as it would
     /// have to give way sooner or later.
     fn candidates(&self, search: Search) -> Vec<PeerId> {
         let index = search.stripe.index();
-        let is_able = |(rank, peer): &&(u16, PeerId)| *rank <= search.age_limit && *peer != search.asker;
+        let is_able = |place: &&Place| place.rank <= search.age_limit && place.peer != search.asker;
         let roomy = &self.roomy[index];
         if !search.feeds {
-            let split = (LEAF_RANK, PeerId::new(u64::MAX));
+            let split = Place { is_abroad: false, rank: LEAF_RANK, peer: PeerId::new(u64::MAX) };
             let near = roomy.range(..=split).rev().filter(is_able);
             let far = roomy.range(split..).filter(is_able);
-            return near.chain(far).take(DRAWN_FROM).map(|(_, peer)| *peer).collect();
+            return near.chain(far).take(DRAWN_FROM).map(|place| place.peer).collect();
         }
-        let first = |set: &BTreeSet<(u16, PeerId)>| -> Vec<(u16, PeerId)> {
+        let first = |set: &BTreeSet<Place>| -> Vec<Place> {
             set.iter().filter(is_able).take(DRAWN_FROM).copied().collect()
         };
         let mut found = first(roomy);
         found.extend(first(&self.yielding[index]));
         found.sort_unstable();
         found.dedup();
-        found.into_iter().take(DRAWN_FROM).map(|(_, peer)| peer).collect()
+        found.into_iter().take(DRAWN_FROM).map(|place| place.peer).collect()
+    }
+
+    fn promise(&mut self, peer: PeerId, now: Instant) {
+        self.reserved.push_back((now + RESERVED_FOR, peer));
+        self.reserve(peer, |n| n.saturating_add(1));
     }
 
     fn expire(&mut self, now: Instant) {
@@ -120,29 +180,29 @@ impl Directory {
     fn replace(&mut self, peer: PeerId, entry: Option<Entry>) {
         if let Some(before) = self.entries.remove(&peer) {
             for stripe in Stripe::all() {
-                let key = (rank(peer, &before, stripe), peer);
-                self.roomy[stripe.index()].remove(&key);
-                self.yielding[stripe.index()].remove(&key);
+                let place = place(peer, &before, stripe);
+                self.roomy[stripe.index()].remove(&place);
+                self.yielding[stripe.index()].remove(&place);
             }
         }
         let Some(entry) = entry else { return };
         self.entries.insert(peer, entry);
         for stripe in Stripe::all().filter(|stripe| entry.status.ages[stripe.index()] != UNKNOWN_AGE) {
-            let key = (rank(peer, &entry, stripe), peer);
+            let place = place(peer, &entry, stripe);
             if entry.status.free > entry.n_reserved {
-                self.roomy[stripe.index()].insert(key);
+                self.roomy[stripe.index()].insert(place);
             }
             let room = entry.status.free.saturating_add(entry.status.yields);
-            if stripe == peer.home_stripe() && entry.status.yields > 0 && room > entry.n_reserved {
-                self.yielding[stripe.index()].insert(key);
+            if !place.is_abroad && entry.status.yields > 0 && room > entry.n_reserved {
+                self.yielding[stripe.index()].insert(place);
             }
         }
     }
 }
 
-fn rank(peer: PeerId, entry: &Entry, stripe: Stripe) -> u16 {
-    let abroad = if stripe == peer.home_stripe() { 0 } else { ABROAD_MS };
-    entry.status.ages[stripe.index()].saturating_add(entry.status.wait).saturating_add(abroad)
+fn place(peer: PeerId, entry: &Entry, stripe: Stripe) -> Place {
+    let rank = entry.status.ages[stripe.index()].saturating_add(entry.status.wait);
+    Place { is_abroad: stripe != peer.home_stripe(), rank, peer }
 }
 
 #[cfg(test)]
@@ -150,19 +210,19 @@ mod tests {
     use super::*;
 
     /// At home in stripe 0, 1, 2, 3.
-    const IDS: [PeerId; 4] = [PeerId::new(4), PeerId::new(5), PeerId::new(6), PeerId::new(7)];
+    const IDS: [PeerId; 4] = [PeerId::new(8), PeerId::new(9), PeerId::new(10), PeerId::new(11)];
 
     fn status(age: u16, free: u16, yields: u16) -> Status {
-        Status { slots: 8, free, ages: [age; 4], yields, wait: 0 }
+        Status { slots: 8, free, ages: [age; STRIPE_COUNT as usize], yields, wait: 0 }
     }
 
     fn search(feeds: bool) -> Search {
-        Search { asker: PeerId::new(8), stripe: IDS[0].home_stripe(), feeds, age_limit: u16::MAX }
+        Search { asker: PeerId::new(16), stripe: IDS[0].home_stripe(), feeds, age_limit: u16::MAX }
     }
 
     fn first(directory: &mut Directory, search: Search, at_ms: u64) -> Option<PeerId> {
         let now = Instant::from_micros(at_ms * 1000);
-        directory.suggest(search, 1, now, |_| 0).first().copied()
+        directory.suggest(search, now, |_| 0)
     }
 
     #[test]
@@ -171,8 +231,6 @@ mod tests {
         directory.update(IDS[1], status(300, 2, 0));
         directory.update(IDS[0], status(700, 2, 0));
         assert_eq!(first(&mut directory, search(false), 0), Some(IDS[0]));
-        directory.update(IDS[0], status(900, 2, 0));
-        assert_eq!(first(&mut directory, search(false), 0), Some(IDS[1]), "abroad counts half a second");
     }
 
     #[test]

@@ -111,6 +111,7 @@ impl Peer {
         neighbour.status = Some(status);
         if self.config.role == Role::Server {
             self.directory.update(from, status);
+            self.relieve(from, now);
             return;
         }
         if status.free > 0 && (from.is_server() || !had_room) {

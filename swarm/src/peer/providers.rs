@@ -6,7 +6,7 @@ use cardume_wire::link::{Control, PATH_LIMIT};
 use cardume_wire::{PeerId, Stripe, TrackSet};
 
 use super::Peer;
-use crate::directory::ABROAD_MS;
+
 use crate::neighbours::Status;
 use crate::stripes::{Provider, Successor};
 use crate::uploads::RELEASE_GRACE;
@@ -29,6 +29,8 @@ const FULL: Duration = Duration::from_secs(4);
 const ABROAD_AFTER: Duration = Duration::from_millis(300);
 /// Age assumed of a neighbour that did not say.
 const UNKNOWN_AGE: Duration = Duration::from_secs(1);
+/// Who is not at home in the stripe counts as this much later: it should spend its uplink at home.
+const ABROAD: Duration = Duration::from_millis(500);
 /// Randomness between equals, in microseconds: not everybody should ask the same.
 const JITTER_US: u64 = 20_000;
 
@@ -75,7 +77,10 @@ impl Peer {
         if let Some(provider) = lane.provider.as_mut().filter(|provider| provider.peer == from) {
             provider.leaving_since.get_or_insert(now);
         }
-        self.follow_hints(stripe, hints, now);
+        // Who has the server to ask need not wander from neighbour to neighbour.
+        if from.is_server() || !self.has_server() {
+            self.follow_hints(stripe, hints, now);
+        }
         self.choose_providers_soon(now);
     }
 
@@ -215,8 +220,12 @@ impl Peer {
         if self.may_ask(PeerId::SERVER, stripe, now) {
             return Some(PeerId::SERVER);
         }
-        let is_on_its_way = hinted.iter().any(|peer| self.neighbours.is_connecting(*peer));
-        best.filter(|_| !is_on_its_way).map(|(_, peer)| peer)
+        best.filter(|_| !self.has_server()).map(|(_, peer)| peer)
+    }
+
+    /// Whether there is the server to ask: it knows who has room, and says so when somebody has.
+    fn has_server(&self) -> bool {
+        self.neighbours.get(PeerId::SERVER).is_some_and(|link| link.is_greeted)
     }
 
     /// Whether somebody whom we were sent to can be asked: what it says of its room is older than what we were told.
@@ -289,7 +298,7 @@ impl Peer {
         let would_yield = !is_abroad && stripe == self.config.id.home_stripe() && self.n_slots() > 0;
         let has_room = |status: Status| status.free > 0 || (would_yield && status.yields > 0);
         let is_full = !neighbour.status.is_some_and(has_room);
-        let abroad = if is_abroad { Duration::from_millis(ABROAD_MS.into()) } else { Duration::ZERO };
+        let abroad = if is_abroad { ABROAD } else { Duration::ZERO };
         age + abroad + SAME_PROVIDER * n_provides + if is_full { FULL } else { Duration::ZERO }
     }
 
@@ -298,13 +307,19 @@ impl Peer {
         // All below whoever feeds others gain from its shorter path.
         let would_feed = stripe == self.config.id.home_stripe() && self.n_slots() > 0;
         let is_needed = would_feed || self.needs_provider(stripe, now);
+        let mut n_connecting = 0;
         for &hint in hints {
             if hint == self.config.id {
                 continue;
             }
             let is_stranger = self.neighbours.get(hint).is_none();
             self.stripes.lane_mut(stripe).hint(hint, now);
-            if is_stranger && is_needed && self.neighbours.connect(hint, &self.config, now) {
+            if is_stranger
+                && is_needed
+                && n_connecting == 0
+                && self.neighbours.connect(hint, &self.config, now)
+            {
+                n_connecting += 1;
                 self.outputs.push_back(Output::Connect { peer: hint });
             } else if is_stranger {
                 self.neighbours.suggest(&[hint], &self.config);

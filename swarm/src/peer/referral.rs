@@ -10,9 +10,6 @@ use super::status::AGE_STEP;
 use crate::directory::Search;
 use crate::{Instant, Role};
 
-/// Viewers named by the server at a time: one, and one more in case the pair cannot connect.
-const SUGGESTED: usize = 1;
-
 impl Peer {
     pub(super) fn refuse(&mut self, peer: PeerId, stripe: Stripe, now: Instant) {
         let hints = self.hints(peer, stripe, &[]);
@@ -30,8 +27,8 @@ impl Peer {
             Some(age) if !ask.is_starving => age.saturating_sub(AGE_STEP),
             _ => u16::MAX,
         };
-        let hints =
-            self.search(Search { asker: peer, stripe: ask.stripe, feeds: ask.slots > 0, age_limit }, now);
+        let search = Search { asker: peer, stripe: ask.stripe, feeds: ask.slots > 0, age_limit };
+        let hints = self.search(search, now).into_iter().collect();
         self.send_control(peer, Control::Refuse { stripe: ask.stripe, hints }, now);
     }
 
@@ -66,8 +63,21 @@ impl Peer {
         unique
     }
 
-    pub(super) fn search(&mut self, search: Search, now: Instant) -> Vec<PeerId> {
+    /// Who has room for the asker; when nobody has, it is told as soon as somebody does.
+    pub(super) fn search(&mut self, search: Search, now: Instant) -> Option<PeerId> {
         let (directory, rng) = (&mut self.directory, &mut self.rng);
-        directory.suggest(search, SUGGESTED, now, |n| rng.next_u64() % n)
+        let found = directory.suggest(search, now, |n| rng.next_u64() % n);
+        if found.is_none() && search.age_limit == u16::MAX {
+            directory.wait(search, now);
+        }
+        found
+    }
+
+    /// A viewer said how much room it has: those who wait for it are told.
+    pub(super) fn relieve(&mut self, peer: PeerId, now: Instant) {
+        for search in self.directory.relieve(peer, now) {
+            let refuse = Control::Refuse { stripe: search.stripe, hints: vec![peer] };
+            self.send_control(search.asker, refuse, now);
+        }
     }
 }
