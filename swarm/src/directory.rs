@@ -12,8 +12,8 @@ use crate::neighbours::Status;
 /// Viewers among which a suggestion is drawn: near enough to the best, and not always the same, as a pair may be unable
 /// to connect.
 const DRAWN_FROM: usize = 4;
-/// A suggestion takes a slot of the suggested for so long: by then its own Status says who came.
-const RESERVED_FOR: Duration = Duration::from_secs(3);
+/// A suggestion takes a slot of the suggested for so long, or until it says that somebody came.
+const PROMISED_FOR: Duration = Duration::from_secs(3);
 /// Milliseconds from capture at which a path is short enough for somebody who feeds nobody.
 const LEAF_RANK: u16 = 800;
 /// Who asked in vain is told of room for so long; then it asks again.
@@ -21,7 +21,7 @@ const WAITING_FOR: Duration = Duration::from_secs(2);
 /// Those who wait for a stripe at most: the joiners of a flash crowd of thousands a second.
 const WAITING_LIMIT: usize = 4096;
 /// Somebody who waits for so long is sent to viewers who are at home elsewhere.
-const ABROAD_AFTER: Duration = Duration::from_millis(400);
+const ABROAD_AFTER: Duration = Duration::from_millis(800);
 
 /// The viewers by their room.
 #[derive(Clone, Debug, Default)]
@@ -31,8 +31,8 @@ pub(crate) struct Directory {
     roomy: [BTreeSet<Place>; STRIPE_COUNT as usize],
     /// By home stripe, those with a child that would give way to one that feeds others.
     yielding: [BTreeSet<Place>; STRIPE_COUNT as usize],
-    /// Slots promised, and until when.
-    reserved: VecDeque<(Instant, PeerId)>,
+    /// When promises end, and whose.
+    promised: VecDeque<(Instant, PeerId)>,
     /// By stripe, those who asked in vain, and when; the first is served first.
     waiting: [VecDeque<(Instant, Search)>; STRIPE_COUNT as usize],
 }
@@ -46,10 +46,17 @@ struct Place {
     peer: PeerId,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
     status: Status,
-    n_reserved: u16,
+    /// When each slot that was promised to somebody was so.
+    promised: VecDeque<Instant>,
+}
+
+impl Entry {
+    fn n_promised(&self) -> u16 {
+        u16::try_from(self.promised.len()).unwrap_or(u16::MAX)
+    }
 }
 
 /// Whom somebody looks for.
@@ -66,8 +73,14 @@ pub(crate) struct Search {
 impl Directory {
     /// Takes what a viewer says of its place.
     pub(crate) fn update(&mut self, peer: PeerId, status: Status) {
-        let n_reserved = self.entries.get(&peer).map_or(0, |entry| entry.n_reserved);
-        self.replace(peer, Some(Entry { status, n_reserved }));
+        let n_used = |status: Status| status.slots.saturating_sub(status.free);
+        let mut promised = VecDeque::new();
+        if let Some(before) = self.replace(peer, None) {
+            let n_came = n_used(status).saturating_sub(n_used(before.status));
+            promised = before.promised;
+            promised.drain(..usize::from(n_came).min(promised.len()));
+        }
+        self.replace(peer, Some(Entry { status, promised }));
     }
 
     /// The viewer is gone.
@@ -133,7 +146,7 @@ impl Directory {
 
     fn has_room(&self, peer: PeerId, stripe: Stripe) -> bool {
         self.entries.get(&peer).is_some_and(|entry| {
-            entry.status.ages[stripe.index()] != UNKNOWN_AGE && entry.status.free > entry.n_reserved
+            entry.status.ages[stripe.index()] != UNKNOWN_AGE && entry.status.free > entry.n_promised()
         })
     }
 
@@ -160,43 +173,51 @@ impl Directory {
     }
 
     fn promise(&mut self, peer: PeerId, now: Instant) {
-        self.reserved.push_back((now + RESERVED_FOR, peer));
-        self.reserve(peer, |n| n.saturating_add(1));
+        self.promised.push_back((now + PROMISED_FOR, peer));
+        if let Some(mut entry) = self.replace(peer, None) {
+            entry.promised.push_back(now);
+            self.replace(peer, Some(entry));
+        }
     }
 
     fn expire(&mut self, now: Instant) {
-        while let Some(&(_, peer)) = self.reserved.front().filter(|(until, _)| *until <= now) {
-            self.reserved.pop_front();
-            self.reserve(peer, |n| n.saturating_sub(1));
+        while let Some(&(_, peer)) = self.promised.front().filter(|(until, _)| *until <= now) {
+            self.promised.pop_front();
+            if let Some(mut entry) = self.replace(peer, None) {
+                entry.promised.retain(|since| now.since(*since) < PROMISED_FOR);
+                self.replace(peer, Some(entry));
+            }
         }
     }
 
-    fn reserve(&mut self, peer: PeerId, change: impl FnOnce(u16) -> u16) {
-        if let Some(entry) = self.entries.get(&peer).copied() {
-            self.replace(peer, Some(Entry { n_reserved: change(entry.n_reserved), ..entry }));
-        }
-    }
-
-    fn replace(&mut self, peer: PeerId, entry: Option<Entry>) {
-        if let Some(before) = self.entries.remove(&peer) {
+    /// Puts another entry in the place of a viewer's; returns the one that was there.
+    fn replace(&mut self, peer: PeerId, entry: Option<Entry>) -> Option<Entry> {
+        let before = self.entries.remove(&peer);
+        if let Some(before) = &before {
             for stripe in Stripe::all() {
-                let place = place(peer, &before, stripe);
+                let place = place(peer, before, stripe);
                 self.roomy[stripe.index()].remove(&place);
                 self.yielding[stripe.index()].remove(&place);
             }
         }
-        let Some(entry) = entry else { return };
-        self.entries.insert(peer, entry);
+        if let Some(entry) = entry {
+            self.insert(peer, entry);
+        }
+        before
+    }
+
+    fn insert(&mut self, peer: PeerId, entry: Entry) {
         for stripe in Stripe::all().filter(|stripe| entry.status.ages[stripe.index()] != UNKNOWN_AGE) {
             let place = place(peer, &entry, stripe);
-            if entry.status.free > entry.n_reserved {
+            if entry.status.free > entry.n_promised() {
                 self.roomy[stripe.index()].insert(place);
             }
             let room = entry.status.free.saturating_add(entry.status.yields);
-            if !place.is_abroad && entry.status.yields > 0 && room > entry.n_reserved {
+            if !place.is_abroad && entry.status.yields > 0 && room > entry.n_promised() {
                 self.yielding[stripe.index()].insert(place);
             }
         }
+        self.entries.insert(peer, entry);
     }
 }
 

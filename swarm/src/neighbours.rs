@@ -229,7 +229,8 @@ impl Neighbours {
     /// The suggested peers to connect to now, up to the wanted number: others will connect to us.
     pub(crate) fn connects(&mut self, config: &Config, now: Instant) -> Vec<PeerId> {
         self.expire(now);
-        let wanted = if now < self.mesh_at { 0 } else { config.neighbours_wanted.min(config.neighbour_limit) };
+        let wanted =
+            if now < self.mesh_at { 0 } else { config.neighbours_wanted.min(config.neighbour_limit) };
         let n_open = self.n_peers() + self.connecting.len();
         let n_free = wanted.saturating_sub(n_open);
         let failed = &self.failed;

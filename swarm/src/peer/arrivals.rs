@@ -133,6 +133,10 @@ impl Peer {
         let lane = self.stripes.lane_mut(stripe);
         if let Some(provider) = lane.provider.as_mut().filter(|provider| provider.peer == from) {
             provider.n_overdue = 0;
+            if is_current && !provider.is_current {
+                // Others wait for somebody who can feed them.
+                (self.due.status_at, self.due.tell_at) = (now, now);
+            }
             provider.is_current |= is_current;
             provider.age = match (provider.age, age) {
                 (Some(old), Some(new)) => Some((old * 3 + new) / 4),

@@ -46,6 +46,7 @@ struct Due {
     tick_at: Instant,
     last_tick: Instant,
     status_at: Instant,
+    tell_at: Instant,
     uploads_at: Instant,
     evict_at: Instant,
 }
@@ -92,6 +93,8 @@ pub struct Peer {
     redirected_at: Option<Instant>,
     /// What neighbours were last told of our place.
     told: Option<Control>,
+    /// The same of the server, which is told sooner.
+    told_server: Option<Control>,
     /// Where the timeline of this broadcast begins for us, and since when.
     timeline: Option<(u64, Instant)>,
     /// Consecutive looks at the uplink that found it congested.
@@ -105,8 +108,14 @@ pub struct Peer {
 impl Peer {
     /// A peer without links. Equal seeds and inputs give equal outputs.
     pub fn new(config: Config, seed: u64, now: Instant) -> Self {
-        let due =
-            Due { tick_at: now + TICK_ALONE, last_tick: now, status_at: now, uploads_at: now, evict_at: now };
+        let due = Due {
+            tick_at: now + TICK_ALONE,
+            last_tick: now,
+            status_at: now,
+            tell_at: now,
+            uploads_at: now,
+            evict_at: now,
+        };
         let mut pacer = Pacer::new(config.uplink_limit, BURST_LEN, now);
         let uplink = UplinkEstimate::new(config.uplink_guess, now);
         if config.role == Role::Viewer {
@@ -128,6 +137,7 @@ impl Peer {
             unverifiable: BTreeMap::new(),
             redirected_at: None,
             told: None,
+            told_server: None,
             timeline: None,
             n_congested: 0,
             due,

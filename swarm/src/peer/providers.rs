@@ -243,7 +243,8 @@ impl Peer {
         if provider.peer.is_server() {
             return None;
         }
-        let hinted = self.stripes.lane(stripe).hinted(now).find(|peer| self.may_ask_hinted(*peer, stripe, now));
+        let hinted =
+            self.stripes.lane(stripe).hinted(now).find(|peer| self.may_ask_hinted(*peer, stripe, now));
         if hinted.is_some() {
             return hinted;
         }

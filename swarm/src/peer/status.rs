@@ -10,6 +10,9 @@ use crate::{Instant, Role};
 
 /// Between two words on our place, if it changed.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two words on our room to the server, which sends others by it: half of the time that a joiner takes to
+/// connect.
+const ROOM_INTERVAL: Duration = Duration::from_millis(250);
 /// Ages that differ by less are the same.
 pub(super) const AGE_STEP: u16 = 100;
 /// A viewer is told of room at most this often.
@@ -21,19 +24,24 @@ impl Peer {
         if now < self.due.status_at || self.config.role == Role::Server {
             return;
         }
+        self.due.status_at = now + ROOM_INTERVAL;
         let status = self.status();
-        if self.told.as_ref().is_some_and(|told| !is_news(told, &status)) {
-            self.due.status_at = now + STATUS_INTERVAL / 4;
-            return;
-        }
-        self.due.status_at = now + STATUS_INTERVAL;
+        let is_old = |told: &Option<Control>| told.as_ref().is_none_or(|told| is_news(told, &status));
+        let has_moved = is_old(&self.told) && now >= self.due.tell_at;
+        let other_room = self.told_server.as_ref().is_none_or(|told| room_in(told) != room_in(&status));
         for peer in self.neighbours.peers() {
             let is_greeted = self.neighbours.get(peer).is_some_and(|link| link.is_greeted);
-            if is_greeted {
+            if is_greeted && (has_moved || (peer.is_server() && other_room)) {
                 self.send_control(peer, status.clone(), now);
             }
         }
-        self.told = Some(status);
+        if has_moved {
+            self.due.tell_at = now + STATUS_INTERVAL;
+            self.told = Some(status.clone());
+        }
+        if has_moved || other_room {
+            self.told_server = Some(status);
+        }
     }
 
     /// Tells a new neighbour.
@@ -88,6 +96,13 @@ impl Peer {
     fn n_yielding(&self) -> usize {
         let children = Stripe::all().flat_map(|stripe| self.uploads.children(stripe));
         children.filter(|(_, child)| child.leaves_at.is_none() && child.slots == 0).count()
+    }
+}
+
+fn room_in(status: &Control) -> Option<(u16, u16)> {
+    match status {
+        Control::Status { slots, free, .. } => Some((*slots, *free)),
+        _ => None,
     }
 }
 
