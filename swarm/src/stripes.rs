@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use cardume_wire::link::{PATH_LIMIT, UNKNOWN_AGE};
+use cardume_wire::link::{HAVE_TRACK_LIMIT, PATH_LIMIT, UNKNOWN_AGE};
 use cardume_wire::{PeerId, STRIPE_COUNT, Stripe};
 
 use crate::uploads::RELEASE_GRACE;
@@ -39,6 +39,9 @@ pub(crate) struct Provider {
     pub(crate) is_current: bool,
     /// Blocks in a row that did not come from it in time.
     pub(crate) n_overdue: u32,
+    /// Of each track of the catalog, one more than the newest block that it pushed: it sends in order, so what is missing
+    /// before will not come by itself.
+    pub(crate) pushed_to: [u32; HAVE_TRACK_LIMIT],
 }
 
 /// Who is asked to push a stripe.
@@ -196,6 +199,7 @@ impl Lane {
             leaving_since: None,
             is_current: self.is_current(),
             n_overdue: 0,
+            pushed_to: [0; HAVE_TRACK_LIMIT],
         };
         self.starving_since = None;
         let old = self.provider.replace(provider)?;

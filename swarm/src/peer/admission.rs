@@ -179,25 +179,49 @@ impl Peer {
         self.pacer.starting_len() as u64 > left || self.pacer.lateness(now) > LATENESS_LIMIT / 2
     }
 
-    /// Sends a new child what the window has of the stripe and it has not.
+    /// Sends a new child what the window has of the stripe and it has not: a joiner much, which has time; who comes from
+    /// elsewhere the little that was lost between two providers, which it and all below wait for.
     fn catch_up(&mut self, to: PeerId, stripe: Stripe, now: Instant) {
-        let Some(start_us) = self.catch_up_start(now) else { return };
+        let parts = self.catch_up_parts(now);
+        let lacking = |part: &PartFacts| self.lacking(to, part, stripe);
+        let blocks: Vec<(PartId, Vec<BlockId>)> = parts.iter().map(|part| (part.id, lacking(part))).collect();
+        let n_blocks: usize = blocks.iter().map(|(_, blocks)| blocks.len()).sum();
+        let feeds = self.uploads.child(to, stripe).is_some_and(|child| child.slots > 0);
+        let n_parts = parts.len();
+        let class = match (n_blocks * 8 <= n_parts, feeds) {
+            (false, _) => Class::Startup,
+            (true, true) => Class::Forward,
+            (true, false) => Class::Push,
+        };
+        for (part, blocks) in blocks {
+            if self.window.part(part).is_some_and(|part| part.first_block.stripe() == stripe) {
+                self.queue_descriptor(to, part, class, now);
+            }
+            for block in blocks {
+                self.queue_block(to, block, class, now);
+            }
+        }
+    }
+
+    /// The parts that a new child needs, the oldest first.
+    fn catch_up_parts(&self, now: Instant) -> Vec<PartFacts> {
+        let Some(start_us) = self.catch_up_start(now) else { return Vec::new() };
         let tracks = self.window.tracks().iter();
         let mut parts: Vec<PartFacts> =
             tracks.flat_map(|track| track.parts_from(track.start_sequence(start_us))).copied().collect();
         parts.sort_by_key(|part| (part.start_us, part.id));
-        for part in parts {
-            if part.first_block.stripe() == stripe {
-                self.queue_descriptor(to, part.id, Class::Startup, now);
-            }
-            let blocks = part.first_block.0..part.end_block().unwrap_or(part.first_block.0);
-            for number in blocks.map(BlockNumber).filter(|number| number.stripe() == stripe) {
-                let block = BlockId { epoch: part.id.epoch, track: part.id.track, number };
-                if self.window.holds(block) {
-                    self.queue_block(to, block, Class::Startup, now);
-                }
-            }
-        }
+        parts
+    }
+
+    /// The blocks of a part and a stripe that we hold and a neighbour does not.
+    fn lacking(&self, peer: PeerId, part: &PartFacts, stripe: Stripe) -> Vec<BlockId> {
+        let Some(index) = self.window.index(part.id.track) else { return Vec::new() };
+        let Some(link) = self.neighbours.get(peer) else { return Vec::new() };
+        let numbers = (part.first_block.0..part.end_block().unwrap_or(part.first_block.0)).map(BlockNumber);
+        let blocks = numbers
+            .filter(|number| number.stripe() == stripe && !link.has[index].contains(number.0))
+            .map(|number| BlockId { epoch: part.id.epoch, track: part.id.track, number });
+        blocks.filter(|block| self.window.holds(*block)).collect()
     }
 
     /// A viewer that is refused learns at least what there is, so that it can pull it.

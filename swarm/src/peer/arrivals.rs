@@ -45,7 +45,7 @@ impl Peer {
         if let Some(from) = from {
             self.cancel_elsewhere(from, block, before, now);
             self.account_block(from, index, &part, block);
-            self.note_delivery(from, block, Some(&part), now);
+            self.note_delivery(from, block, matches!(before, Block::Asked { of, .. } if of == from), now);
         }
         for (child, class) in self.uploads.takers(block) {
             self.queue_block(child, block, class, now);
@@ -63,8 +63,7 @@ impl Peer {
             neighbour.has[index].insert(block.number.0);
             neighbour.received_len += len as u64;
         }
-        let part = self.window.part_of(block).copied();
-        self.note_delivery(from, block, part.as_ref(), now);
+        self.note_delivery(from, block, false, now);
     }
 
     pub(super) fn on_have(&mut self, from: PeerId, epoch: Epoch, tracks: &[TrackBlocks]) {
@@ -122,7 +121,9 @@ impl Peer {
     }
 
     /// A provider, or one about to be, sent a block of its stripe.
-    fn note_delivery(&mut self, from: PeerId, block: BlockId, part: Option<&PartFacts>, now: Instant) {
+    fn note_delivery(&mut self, from: PeerId, block: BlockId, was_asked: bool, now: Instant) {
+        let part = self.window.part_of(block).copied();
+        let part = part.as_ref();
         let stripe = block.number.stripe();
         // What is far behind comes from catching up and says nothing of the path.
         let newest = self.window.tracks().iter().filter_map(|track| track.parts().next_back());
@@ -130,9 +131,15 @@ impl Peer {
         let part = part.filter(|part| part.end_us.saturating_add(NEWEST_SPAN) >= newest_us);
         let is_current = part.is_some();
         let age = part.and_then(|part| self.age_of(part, now));
+        let index = self.window.index(block.track);
         let lane = self.stripes.lane_mut(stripe);
         if let Some(provider) = lane.provider.as_mut().filter(|provider| provider.peer == from) {
             provider.n_overdue = 0;
+            if let Some(pushed_to) =
+                index.filter(|_| !was_asked).and_then(|index| provider.pushed_to.get_mut(index))
+            {
+                *pushed_to = block.number.0.saturating_add(1).max(*pushed_to);
+            }
             if is_current && !provider.is_current {
                 // Others wait for somebody who can feed them.
                 (self.due.status_at, self.due.tell_at) = (now, now);

@@ -54,6 +54,8 @@ struct Want {
     plays_in: Duration,
     n_tries: u8,
     since: Instant,
+    /// Its provider went on without it.
+    is_hole: bool,
 }
 
 impl Peer {
@@ -64,7 +66,9 @@ impl Peer {
             let is_shut = self.config.uplink_limit.is_some_and(|limit| limit.0 == 0);
             let is_here = self.window.holds(block) && !is_shut && backlog < SERVE_BACKLOG;
             let len = self.window.part_of(block).map_or(0, |part| part.message_len(block.number));
-            if self.pacer.hurry(from, Cargo::Block(block), now) {
+            let is_coming =
+                self.uploads.child(from, block.number.stripe()).is_some() && !self.window.holds(block);
+            if is_coming || self.pacer.hurry(from, Cargo::Block(block), now) {
                 continue;
             }
             if is_here && self.pacer.admit_pull(len, now) {
@@ -185,7 +189,7 @@ impl Peer {
         let mut wants = Vec::new();
         let in_need = Stripe::all().map(|stripe| self.needs_provider(stripe, now)).collect::<Vec<_>>();
         let is_joining = self.playhead.position(now).is_none();
-        for track in self.window.tracks() {
+        for (index, track) in self.window.tracks().iter().enumerate() {
             let Some(next) = track.next.or_else(|| self.join_sequence(track, now)) else { continue };
             for part in track.parts_from(next) {
                 let plays_in = self.plays_in(part, now);
@@ -194,6 +198,10 @@ impl Peer {
                         continue;
                     };
                     let is_orphan = in_need[BlockNumber(number).stripe().index()];
+                    let is_hole = std::env::var_os("NOHOLE").is_none()
+                        && n_tries == 0
+                        && !is_joining
+                        && self.is_hole(index, BlockNumber(number));
                     // Pulling early only makes the block come twice: paths differ by a second.
                     let margin = match (is_orphan, is_joining) {
                         (true, true) => JOIN_ORPHAN_MARGIN,
@@ -207,18 +215,24 @@ impl Peer {
                         && n_tries == 0
                         && plays_in < URGENT
                         && now.since(since) > SPREAD;
-                    if is_late || is_urgent {
+                    if is_late || is_urgent || is_hole {
                         let block = BlockId {
                             epoch: part.id.epoch,
                             track: part.id.track,
                             number: BlockNumber(number),
                         };
-                        wants.push(Want { block, plays_in, n_tries, since });
+                        wants.push(Want { block, plays_in, n_tries, since, is_hole });
                     }
                 }
             }
         }
         wants
+    }
+
+    /// Whether the provider of its stripe pushed a newer block of the track: then it will not push this one.
+    fn is_hole(&self, track: usize, number: BlockNumber) -> bool {
+        let provider = self.stripes.lane(number.stripe()).provider.as_ref();
+        provider.is_some_and(|provider| provider.pushed_to.get(track).is_some_and(|to| number.0 < *to))
     }
 
     /// Time until the part must be appended.
@@ -232,6 +246,9 @@ impl Peer {
         let index = self.window.index(want.block.track)?;
         let stripe = want.block.number.stripe();
         let lane = self.stripes.lane(stripe);
+        if let Some(provider) = lane.provider.as_ref().filter(|_| want.is_hole) {
+            return Some(provider.peer);
+        }
         let is_orphan = self.needs_provider(stripe, now);
         let is_its_provider = lane.provider_is(PeerId::SERVER);
         let resort = if is_orphan || is_its_provider { ORPHAN_RESORT } else { LAST_RESORT };
