@@ -13,7 +13,7 @@ const SKIP_GRACE: Duration = Duration::from_millis(250);
 /// Media kept behind what should be on screen: joiners start a group of pictures earlier, and repair comes late.
 const KEEP: Duration = Duration::from_secs(6);
 /// A part this late is not waited for at all: we were away, or cut off.
-const LOST_AFTER: Duration = Duration::from_secs(3);
+const LOST_AFTER: Duration = Duration::from_millis(1500);
 /// A group of pictures that begins this much after what should be on screen will do, microseconds: a whole group less
 /// to fetch, and what should be on screen gets there while we fetch.
 const JOIN_SLACK: u64 = 800_000;

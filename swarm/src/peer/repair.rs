@@ -48,6 +48,11 @@ const OPEN_LIMIT: usize = 8;
 /// Pulls are answered while no more than this waits on all links; behind more they would come too late.
 const SERVE_BACKLOG: usize = 96 * 1024;
 
+/// What should have been on screen for so long is not asked for any more: what is still to be shown comes first.
+const GIVE_UP: Duration = Duration::from_secs(1);
+/// Of four tries the one that goes to the provider, the first being 0.
+const PROVIDER_TRY: u8 = 3;
+
 /// A block that is wanted by pull.
 struct Want {
     block: BlockId,
@@ -192,6 +197,9 @@ impl Peer {
         for (index, track) in self.window.tracks().iter().enumerate() {
             let Some(next) = track.next.or_else(|| self.join_sequence(track, now)) else { continue };
             for part in track.parts_from(next) {
+                if !is_joining && self.plays_at(part, now).is_some_and(|at| now.since(at) > GIVE_UP) {
+                    continue;
+                }
                 let plays_in = self.plays_in(part, now);
                 for number in part.first_block.0..part.end_block().unwrap_or(part.first_block.0) {
                     let Block::Missing { since, n_tries } = track.block(BlockNumber(number)) else {
@@ -246,8 +254,10 @@ impl Peer {
         let index = self.window.index(want.block.track)?;
         let stripe = want.block.number.stripe();
         let lane = self.stripes.lane(stripe);
-        if let Some(provider) = lane.provider.as_ref().filter(|_| want.is_hole) {
-            return Some(provider.peer);
+        let provider = lane.provider.as_ref().map(|provider| provider.peer);
+        // A busy server may never answer: it is asked each other time, the provider among the others.
+        if want.is_hole || want.n_tries % 4 == PROVIDER_TRY {
+            return provider;
         }
         let is_orphan = self.needs_provider(stripe, now);
         let is_its_provider = lane.provider_is(PeerId::SERVER);
