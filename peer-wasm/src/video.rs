@@ -45,9 +45,9 @@ impl Video {
         self.element.current_time()
     }
 
-    /// Plays at this rate; what is out of reason is ignored.
+    /// Plays at this rate, 0 to stand still; what is out of reason is ignored.
     pub(crate) fn set_rate(&self, rate: f64) {
-        if RATES.contains(&rate) {
+        if rate == 0.0 || RATES.contains(&rate) {
             self.element.set_playback_rate(rate);
         }
     }

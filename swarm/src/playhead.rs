@@ -39,6 +39,8 @@ const STILL_MIN: Duration = Duration::from_millis(120);
 pub(crate) enum Action {
     SetRate(f64),
     Seek(u64),
+    /// Begins to play there.
+    Start(u64),
 }
 
 /// How often and how long the playhead stopped for lack of media.
@@ -57,6 +59,8 @@ pub(crate) struct Playhead {
     offset: Option<i64>,
     player: Option<(Instant, PlayerState)>,
     first_media_at: Option<Instant>,
+    /// Whether a picture stands still until there is enough to play.
+    is_shown: bool,
     /// Where the start was asked for.
     start_us: Option<u64>,
     /// When it moved first.
@@ -76,6 +80,7 @@ impl Playhead {
             offset: None,
             player: None,
             first_media_at: None,
+            is_shown: false,
             start_us: None,
             started_at: None,
             moved_at: now,
@@ -106,6 +111,16 @@ impl Playhead {
     pub(crate) fn delivered(&mut self, start_us: u64, captured_at: u64, now: Instant) {
         self.offset = Some(difference(captured_at, start_us));
         self.first_media_at.get_or_insert(now);
+    }
+
+    /// Whether to show the first picture now, standing still: better to look at than nothing, until there is enough to play.
+    pub(crate) fn show(&mut self) -> bool {
+        let is_first = !self.is_shown && self.start_us.is_none();
+        self.is_shown = true;
+        if is_first {
+            self.rate = 0.0;
+        }
+        is_first
     }
 
     /// The element as it is.
@@ -236,7 +251,8 @@ impl Playhead {
         }
         self.start_us = Some(start);
         self.sought_at = Some(now);
-        Some(Action::Seek(start))
+        self.rate = 1.0;
+        Some(Action::Start(start))
     }
 
     /// Over a gap, or forward when the latency is beyond what the rate can mend.
@@ -331,20 +347,20 @@ mod tests {
 
     #[test]
     fn starts_where_the_target_latency_is() {
-        check(&[(5_000, 0, &[(2_000, 4_800)])], &[(5_000, Action::Seek(3_000_000))]);
+        check(&[(5_000, 0, &[(2_000, 4_800)])], &[(5_000, Action::Start(3_000_000))]);
     }
 
     #[test]
     fn waits_for_media_at_the_target_but_not_for_long() {
         let script: &[Step<'_>] =
             &[(1_000, 0, &[(0, 100)]), (1_400, 0, &[(0, 300)]), (2_600, 0, &[(0, 900)])];
-        check(script, &[(2_600, Action::Seek(500_000))]);
+        check(script, &[(2_600, Action::Start(500_000))]);
     }
 
     #[test]
     fn young_media_waits_for_the_target_latency() {
         let script: &[Step<'_>] = &[(2_000, 0, &[(1_000, 1_800)]), (2_900, 0, &[(1_000, 2_700)])];
-        check(script, &[(2_900, Action::Seek(1_000_000))]);
+        check(script, &[(2_900, Action::Start(1_000_000))]);
     }
 
     #[test]
@@ -354,7 +370,7 @@ mod tests {
             (5_100, 3_050, &[(2_000, 3_600)]),
             (5_640, 3_590, &[(2_000, 3_600), (3_800, 5_000)]),
         ];
-        check(script, &[(5_000, Action::Seek(3_000_000)), (5_640, Action::Seek(3_800_000))]);
+        check(script, &[(5_000, Action::Start(3_000_000)), (5_640, Action::Seek(3_800_000))]);
     }
 
     #[test]
@@ -367,7 +383,7 @@ mod tests {
             (6_000, 3_490, &[(2_000, 3_500)]),
             (6_100, 3_500, &[(2_000, 5_500)]),
         ];
-        let expected = [(5_000, Action::Seek(3_000_000)), (6_100, Action::SetRate(1.05))];
+        let expected = [(5_000, Action::Start(3_000_000)), (6_100, Action::SetRate(1.05))];
         let playhead = check(script, &expected);
         let stalls = playhead.stalls(Instant::from_micros(6_100_000));
         assert_eq!((stalls.n, stalls.total), (1, Duration::from_millis(600)));
@@ -381,11 +397,19 @@ mod tests {
             (9_000, 5_700, &[(2_000, 8_800)]),
         ];
         let expected = [
-            (5_000, Action::Seek(3_000_000)),
+            (5_000, Action::Start(3_000_000)),
             (6_000, Action::SetRate(1.04)),
             (9_000, Action::Seek(7_000_000)),
         ];
         check(script, &expected);
+    }
+
+    #[test]
+    fn a_picture_is_shown_once_and_not_after_the_start() {
+        let mut fresh = Playhead::new(Duration::from_secs(2), Instant::default());
+        assert!(fresh.show() && !fresh.show());
+        let mut started = check(&[(5_000, 0, &[(2_000, 4_800)])], &[(5_000, Action::Start(3_000_000))]);
+        assert!(!started.show());
     }
 
     #[test]

@@ -8,7 +8,8 @@ use cardume_wire::{BlockId, PeerId, STRIPE_COUNT, Stripe, TrackSet};
 use crate::Instant;
 use crate::pacer::Class;
 
-/// A released child is pushed to for this long, so that it finds another provider without a gap.
+/// Who was told to look elsewhere is pushed to for this long, and counts on it: released children, so that they find
+/// another provider without a gap, and the joiners that the server starts. Two connections' time.
 pub(crate) const RELEASE_GRACE: Duration = Duration::from_secs(2);
 
 /// One stripe that we push to one neighbour.

@@ -23,6 +23,21 @@ struct Seen {
     appended: Vec<(TrackId, u64, Vec<u8>)>,
     disconnected: Vec<PeerId>,
     blamed: Vec<PeerId>,
+    /// Rates and seeks, and how many parts of the picture had been appended by then.
+    moved: Vec<(Moved, usize)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Moved {
+    Rate(f64),
+    To(u64),
+}
+
+impl Seen {
+    fn note_move(&mut self, moved: Moved) {
+        let n_parts = self.appended.iter().filter(|(track, ..)| *track == TrackId(0)).count();
+        self.moved.push((moved, n_parts));
+    }
 }
 
 /// Sessions, links of 5 ms, and one liar at most.
@@ -35,6 +50,8 @@ struct Net {
     seen: BTreeMap<PeerId, Seen>,
     /// Who flips a bit in every block it sends.
     polluter: Option<PeerId>,
+    /// Who gets no blocks from the server.
+    withheld_from: Option<PeerId>,
 }
 
 impl Net {
@@ -47,6 +64,7 @@ impl Net {
             wire: Vec::new(),
             seen: BTreeMap::new(),
             polluter: None,
+            withheld_from: None,
         };
         net.join(SERVER, Config::server(None));
         net
@@ -97,7 +115,9 @@ impl Net {
                 if is_block && self.polluter == Some(id) {
                     *bytes.last_mut().unwrap() ^= 1;
                 }
-                self.wire.push((self.now + 5_000, id, to, bytes));
+                if !(is_block && id == SERVER && self.withheld_from == Some(to)) {
+                    self.wire.push((self.now + 5_000, id, to, bytes));
+                }
             }
             Event::Attach(catalog) => seen.attached.push(catalog.epoch()),
             Event::Append { track, chunks, start_us, .. } => {
@@ -108,8 +128,9 @@ impl Net {
                 self.unlink(id, peer);
             }
             Event::Blame { peer } => seen.blamed.push(peer),
-            Event::Connect { .. } | Event::FindNeighbours { .. } | Event::SetRate(_) | Event::Seek { .. } => {
-            }
+            Event::SetRate(rate) => seen.note_move(Moved::Rate(rate)),
+            Event::Seek { to_us } => seen.note_move(Moved::To(to_us)),
+            Event::Connect { .. } | Event::FindNeighbours { .. } => {}
         }
     }
 
@@ -185,6 +206,69 @@ impl Net {
 /// Bytes that differ from part to part and block to block.
 fn media(index: u64, len: usize) -> Vec<u8> {
     (0..len as u64).map(|at| u8::try_from((at * 31 + at / 251 + index * 7) % 256).unwrap()).collect()
+}
+
+/// What goes over a link from one to another, by the first byte of each message and the kind of control.
+fn kinds(net: &Net, from: PeerId, to: PeerId) -> Vec<&'static str> {
+    let sent = net.wire.iter().filter(|(_, sender, receiver, _)| (*sender, *receiver) == (from, to));
+    let kinds = sent.map(|(.., bytes)| match Message::decode(bytes).unwrap() {
+        Message::Control(Control::Hello { .. }) => "hello",
+        Message::Control(Control::Status { .. }) => "status",
+        Message::Control(Control::Request { .. }) => "request",
+        Message::Control(_) => "control",
+        Message::Catalog(_) => "catalog",
+        Message::Descriptor(_) => "descriptor",
+        Message::Block { .. } => "block",
+        Message::Index(_) => "index",
+    });
+    let mut kinds: Vec<_> = kinds.collect();
+    kinds.dedup();
+    kinds
+}
+
+#[test]
+fn the_server_sends_the_first_picture_to_who_has_said_nothing_yet() {
+    let mut net = Net::new();
+    net.broadcast(1);
+    net.publish(0, 7);
+    net.viewer(A);
+    net.act(SERVER, |session, now| session.link_opened(A, now));
+    assert_eq!(kinds(&net, SERVER, A), ["hello", "catalog", "descriptor", "block"]);
+    let blocks = net.wire.iter().filter_map(|(_, _, to, bytes)| match Message::decode(bytes).unwrap() {
+        Message::Block { payload, .. } if *to == A => Some(payload.len()),
+        _ => None,
+    });
+    assert_eq!(blocks.sum::<usize>(), 70_000 + 3_000, "one key frame's part and its sound, and no more");
+}
+
+#[test]
+fn a_first_picture_that_the_server_does_not_send_is_asked_of_the_first_neighbour_with_the_greeting() {
+    let mut net = Net::new();
+    net.broadcast(1);
+    net.viewer(A);
+    net.link(A, SERVER);
+    net.publish(0, 7);
+    net.viewer(B);
+    net.withheld_from = Some(B);
+    net.link(B, SERVER);
+    net.run(Duration::from_millis(100));
+    assert_eq!(net.video(B).len(), 0);
+    net.link(B, A);
+    assert!(kinds(&net, B, A).contains(&"request"), "{:?}", kinds(&net, B, A));
+    net.run(Duration::from_millis(300));
+    assert!(!net.video(B).is_empty(), "it came over the neighbour");
+}
+
+#[test]
+fn the_first_picture_is_shown_standing_still_as_soon_as_it_is_whole() {
+    let mut net = Net::new();
+    net.broadcast(1);
+    net.viewer(A);
+    net.link(A, SERVER);
+    net.publish(0, 1);
+    assert_eq!(net.seen[&A].moved, [(Moved::Rate(0.0), 1), (Moved::To(0), 1)]);
+    net.publish(1, 3);
+    assert_eq!(net.seen[&A].moved.len(), 2, "once");
 }
 
 #[test]

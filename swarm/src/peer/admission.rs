@@ -9,7 +9,7 @@ use cardume_wire::{BlockId, BlockNumber, PeerId, STRIPE_COUNT, Stripe, TrackSet}
 use super::Peer;
 use super::children::{LATENESS_LIMIT, RESERVE};
 use crate::pacer::{Cargo, Class};
-use crate::uploads::Child;
+use crate::uploads::{Child, RELEASE_GRACE};
 use crate::{BitsPerSec, Instant, PartFacts, Role};
 
 /// A child is not made to give way before it has been served for so long.
@@ -18,8 +18,6 @@ const REDIRECT_AFTER: Duration = Duration::from_secs(1);
 const REDIRECT_INTERVAL: Duration = Duration::from_millis(250);
 /// Slots that an asker must have beyond twice those of the child that gives way, so that nobody swaps in circles.
 const REDIRECT_GAIN: u16 = 2;
-/// A joiner is fed by the server for so long: three connections' time.
-const START_GRACE: Duration = Duration::from_secs(3);
 /// Who came longer ago is no joiner any more.
 const START_WITHIN: Duration = Duration::from_secs(2);
 /// Start-up media that waits for longer than this on a limited uplink lets no other child in.
@@ -91,7 +89,7 @@ impl Peer {
     }
 
     /// Whether a slot is free for this.
-    fn has_slot_for(&self, ask: Ask) -> bool {
+    pub(super) fn has_slot_for(&self, ask: Ask) -> bool {
         let stripe = ask.stripe;
         if self.config.role == Role::Viewer {
             // The uplink is for the home stripe; others get what is left only when nobody else feeds them.
@@ -148,7 +146,7 @@ impl Peer {
     }
 
     /// Whether the server may feed a joiner for the moment that it takes to find others: all stripes of it, or none.
-    fn may_start(&self, from: PeerId, ask: Ask, now: Instant) -> bool {
+    pub(super) fn may_start(&self, from: PeerId, ask: Ask, now: Instant) -> bool {
         let n_held = self.uploads.stripes_of(from).len();
         let n_left = self.slots_with(2 * RESERVE).saturating_sub(self.uploads.n_all());
         let n_needed = usize::from(STRIPE_COUNT).saturating_sub(n_held);
@@ -163,7 +161,7 @@ impl Peer {
     /// Feeds a joiner at once, and tells it to look elsewhere meanwhile.
     fn start(&mut self, from: PeerId, ask: Ask, now: Instant) {
         let stripe = ask.stripe;
-        let leaves_at = Some(now + START_GRACE);
+        let leaves_at = Some(now + RELEASE_GRACE);
         self.uploads.add(from, stripe, Child { since: now, tracks: ask.tracks, slots: ask.slots, leaves_at });
         self.send_control(from, Control::Accept { stripe, path: Vec::new() }, now);
         self.catch_up(from, stripe, now);
@@ -193,10 +191,11 @@ impl Peer {
             (true, true) => Class::Forward,
             (true, false) => Class::Push,
         };
-        for (part, blocks) in blocks {
-            if self.window.part(part).is_some_and(|part| part.first_block.stripe() == stripe) {
-                self.queue_descriptor(to, part, class, now);
-            }
+        // All descriptors: a joiner's other providers may be slower, and its blocks wait for nothing else.
+        for part in &parts {
+            self.queue_descriptor(to, part.id, Class::Push, now);
+        }
+        for (_, blocks) in blocks {
             for block in blocks {
                 self.queue_block(to, block, class, now);
             }

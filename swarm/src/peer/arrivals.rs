@@ -43,6 +43,7 @@ impl Peer {
         self.window.tracks_mut()[index].set(block.number, Block::Held);
         self.forget_request(before);
         if let Some(from) = from {
+            self.note_served(from, now);
             self.cancel_elsewhere(from, block, before, now);
             self.account_block(from, index, &part, block);
             self.note_delivery(from, block, matches!(before, Block::Asked { of, .. } if of == from), now);
@@ -52,6 +53,7 @@ impl Peer {
         }
         if self.config.role == Role::Viewer {
             self.deliver(now);
+            self.pull_first_picture(now);
         }
     }
 

@@ -36,10 +36,12 @@ impl Peer {
             self.outputs.push_back(Output::Disconnect { peer, reason: Reason::TooMany });
             return;
         }
-        self.due.tick_at = self.due.tick_at.min(now + super::TICK);
+        self.due.tick_at =
+            if self.timeline.is_none() { now } else { self.due.tick_at.min(now + super::TICK) };
         self.send_hello(peer, now);
         self.send_status(peer, now);
         self.ask_hinted(peer, now);
+        self.offer_first_picture(peer, now);
     }
 
     pub(super) fn on_link_closed(&mut self, peer: PeerId, now: Instant) {
@@ -80,8 +82,8 @@ impl Peer {
         let Some(neighbour) = self.neighbours.get_mut(from) else { return };
         let is_first = !neighbour.is_greeted;
         neighbour.is_greeted = true;
-        neighbour.epoch = epoch;
-        if own > epoch && !from.is_server() {
+        neighbour.epoch = neighbour.epoch.max(epoch);
+        if own > neighbour.epoch && !from.is_server() {
             self.queue_catalog(from, now);
         } else if epoch > own && !is_first && self.config.role == Role::Viewer {
             self.send_hello(from, now);

@@ -4,6 +4,7 @@ mod admission;
 mod arrivals;
 mod children;
 mod descriptors;
+mod first_picture;
 mod links;
 mod playback;
 mod providers;
@@ -19,6 +20,8 @@ use cardume_wire::link::Control;
 use cardume_wire::{BlockNumber, PeerId, TrackId, WallTime};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+
+use first_picture::Joining;
 
 use crate::directory::Directory;
 use crate::neighbours::{Neighbours, is_allowed_before_hello};
@@ -97,6 +100,7 @@ pub struct Peer {
     told_server: Option<Control>,
     /// Where the timeline of this broadcast begins for us, and since when.
     timeline: Option<(u64, Instant)>,
+    joining: Joining,
     /// Consecutive looks at the uplink that found it congested.
     n_congested: u32,
     due: Due,
@@ -139,6 +143,7 @@ impl Peer {
             told: None,
             told_server: None,
             timeline: None,
+            joining: Joining::default(),
             n_congested: 0,
             due,
             next_send_at: None,
@@ -266,7 +271,7 @@ impl Peer {
             Control::Refuse { stripe, hints } => self.on_refuse(from, stripe, &hints, now),
             Control::Unsubscribe { stripe } => self.on_unsubscribe(from, stripe),
             Control::Have { epoch, tracks } => self.on_have(from, epoch, &tracks),
-            Control::Request { blocks, .. } => self.on_request(from, &blocks, now),
+            Control::Request { blocks, within_ms } => self.on_request(from, &blocks, within_ms, now),
             Control::Cancel { blocks } => self.on_cancel(from, &blocks),
             Control::Missing { blocks } => self.on_missing(from, &blocks, now),
             Control::RequestDescriptor { block } => self.on_request_descriptor(from, block, now),
@@ -288,6 +293,7 @@ impl Peer {
             neighbour.reset(n_tracks);
         }
         self.timeline = None;
+        self.joining = Joining::default();
         self.asked_descriptors.clear();
         self.unverifiable.clear();
         self.pacer.retain(|_| false);
@@ -309,7 +315,12 @@ impl Peer {
         if self.config.role == Role::Viewer {
             self.ask_descriptors(now);
             self.choose_providers(now);
-            self.repair(now);
+            self.aim(now);
+            if self.timeline.is_some() {
+                self.repair(now);
+            } else {
+                self.pull_first_picture(now);
+            }
             self.play(now);
         }
         self.tell_status(now);

@@ -33,6 +33,10 @@ impl Peer {
         match self.playhead.decide(self.wall_us(now), now) {
             Some(Action::SetRate(rate)) => self.outputs.push_back(Output::SetRate(rate)),
             Some(Action::Seek(to_us)) => self.outputs.push_back(Output::Seek { to_us }),
+            Some(Action::Start(at_us)) => {
+                self.outputs.push_back(Output::Seek { to_us: at_us });
+                self.outputs.push_back(Output::SetRate(1.0));
+            }
             None => {}
         }
     }
@@ -47,6 +51,17 @@ impl Peer {
                 self.playhead.delivered(part.start_us, part.captured_at.0, now);
                 self.outputs.push_back(Output::Deliver { part: part.id });
             }
+        }
+        self.show();
+    }
+
+    /// Shows the first picture as soon as all tracks have begun.
+    fn show(&mut self) {
+        let Some((start_us, _)) = self.timeline else { return };
+        let has_begun = self.window.tracks().iter().all(|track| track.next.is_some());
+        if has_begun && self.playhead.show() {
+            self.outputs.push_back(Output::SetRate(0.0));
+            self.outputs.push_back(Output::Seek { to_us: start_us });
         }
     }
 
@@ -94,10 +109,10 @@ impl Peer {
     }
 
     /// Where the timeline begins: where it began, or where it would now.
-    fn timeline_start(&self, now: Instant) -> Option<u64> {
+    pub(super) fn timeline_start(&self, now: Instant) -> Option<u64> {
         match self.timeline {
             Some((start, _)) => Some(start),
-            None => self.join_start(self.goal_us(now)?),
+            None => self.aimed_at().or_else(|| self.join_start(self.goal_us(now)?)),
         }
     }
 

@@ -64,7 +64,14 @@ struct Want {
 }
 
 impl Peer {
-    pub(super) fn on_request(&mut self, from: PeerId, blocks: &[BlockId], now: Instant) {
+    /// What can wait for a moment goes with what pushes leave, when pulls have had their share already.
+    pub(super) fn on_request(
+        &mut self,
+        from: PeerId,
+        blocks: &[BlockId],
+        within_ms: Option<u16>,
+        now: Instant,
+    ) {
         let backlog: usize = self.neighbours.iter().map(|(_, link)| link.backlog).sum();
         let mut missing = Vec::new();
         for &block in blocks {
@@ -78,6 +85,8 @@ impl Peer {
             }
             if is_here && self.pacer.admit_pull(len, now) {
                 self.queue_block(from, block, Class::Repair, now);
+            } else if is_here && within_ms.is_some() && self.pacer.starting_len() < SERVE_BACKLOG {
+                self.queue_block(from, block, Class::Startup, now);
             } else {
                 missing.push(block);
             }
@@ -167,7 +176,7 @@ impl Peer {
         self.asked_descriptors.retain(|_, (of, again_at)| *of != peer && now < *again_at);
     }
 
-    fn expire_requests(&mut self, now: Instant) {
+    pub(super) fn expire_requests(&mut self, now: Instant) {
         self.reset_requests(|_, expires_at| expires_at <= now);
     }
 

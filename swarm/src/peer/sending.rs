@@ -37,6 +37,10 @@ impl Peer {
     pub(super) fn queue_catalog(&mut self, to: PeerId, now: Instant) {
         let len = self.window.catalog_len();
         let due = self.due(Class::Repair, None, now);
+        let epoch = self.window.epoch();
+        if let Some(neighbour) = self.neighbours.get_mut(to) {
+            neighbour.epoch = epoch;
+        }
         self.queue(Job { to, cargo: Cargo::Catalog, class: Class::Repair, len, due }, now);
     }
 
@@ -137,7 +141,11 @@ impl Peer {
                     link.described[index].remove(id.sequence);
                 }
             }
-            Cargo::Catalog => {}
+            Cargo::Catalog => {
+                if let Some(link) = self.neighbours.get_mut(job.to) {
+                    link.epoch = None;
+                }
+            }
         }
     }
 

@@ -137,6 +137,10 @@ impl Player {
         if ahead > 0 {
             self.first_frame_at.get_or_insert(from);
         }
+        // A picture that stands still on purpose.
+        if self.rate == 0.0 {
+            return;
+        }
         let needed = if self.is_waiting { RESUME_AHEAD } else { 1 };
         if ahead < needed {
             self.begin_stall(from);
