@@ -24,7 +24,6 @@ use crate::link::{Link, LinkEvent};
 use crate::listener::Notify;
 use crate::media_source::{Media, MediaCommand, MediaEvent};
 use crate::options::Options;
-use crate::server_link::ServerLink;
 use crate::signal::Signal;
 use crate::socket::SocketEvent;
 use crate::stats::{ShellFacts, report, stats_to_js};
@@ -39,10 +38,8 @@ const BROKEN_LIMIT: u32 = 5;
 /// Something that happened to one of the engine's parts.
 #[derive(Debug)]
 pub(crate) enum Happening {
-    /// To the line to the tracker.
+    /// To the line to the tracker, the link to the server peer included.
     Signal(SocketEvent),
-    /// To the link to the server peer.
-    Server(SocketEvent),
     /// To a connection that is set up.
     Connection(PeerId, ConnectionEvent),
     /// To an open link to a neighbour.
@@ -58,7 +55,6 @@ pub(crate) struct Engine {
     options: Options,
     notify: Notify<Happening>,
     signal: Signal,
-    server_link: ServerLink,
     connections: Connections,
     media: Media,
     links: BTreeMap<PeerId, Link>,
@@ -95,20 +91,14 @@ impl Engine {
         notify: Notify<Happening>,
         now: Instant,
     ) -> Self {
-        let of = |wrap: fn(SocketEvent) -> Happening| -> Notify<SocketEvent> {
-            let notify = notify.clone();
-            Rc::new(move |event| notify(wrap(event)))
-        };
-        let (to_connections, to_media) = (notify.clone(), notify.clone());
-        let url = options.socket_url("/v1/signal").unwrap_or_default();
-        let signal = Signal::new(url, options.channel.clone(), of(Happening::Signal), now);
-        let server_link = ServerLink::new(of(Happening::Server), now);
+        let (to_signal, to_connections, to_media) = (notify.clone(), notify.clone(), notify.clone());
+        let heard = Rc::new(move |event| to_signal(Happening::Signal(event)));
+        let signal = Signal::new(options.clone(), heard, now);
         let connected = move |(peer, event)| to_connections(Happening::Connection(peer, event));
         Self {
             options,
             notify,
             signal,
-            server_link,
             connections: Connections::new(Rc::new(connected)),
             media: Media::new(video, Rc::new(move |event| to_media(Happening::Media(event)))),
             links: BTreeMap::new(),
@@ -129,7 +119,6 @@ impl Engine {
                 let said = self.signal.handle_socket(&event, now);
                 self.handle_signal(said, now);
             }
-            Happening::Server(event) => self.handle_server(&event, now),
             Happening::Connection(peer, event) => self.handle_connection(peer, event, now),
             Happening::Link(peer, event) => self.handle_link(peer, &event, now),
             Happening::Media(event) => self.handle_media(event, now),
@@ -145,7 +134,6 @@ impl Engine {
         let viewer = self.viewer.as_ref();
         let times = [
             self.signal.poll_timeout(),
-            self.server_link.poll_timeout(),
             self.connections.poll_timeout(),
             viewer.and_then(|viewer| viewer.session.poll_timeout()),
             viewer.map(|viewer| viewer.report_at),
@@ -187,7 +175,7 @@ impl Engine {
             until_session: viewer
                 .map_or(Duration::ZERO, |viewer| viewer.began_at.since(Instant::from_micros(0))),
             is_tracker_connected: self.signal.is_joined(),
-            is_server_linked: self.server_link.is_open(),
+            is_server_linked: self.signal.is_linked(),
             clock_error: self.clock.error(),
         };
         let before_welcome = Stats { rate: 1.0, ..Stats::default() };
@@ -197,7 +185,6 @@ impl Engine {
     fn handle_timeout(&mut self, now: Instant) {
         let said = self.signal.handle_timeout(now);
         self.handle_signal(said, now);
-        self.server_link.handle_timeout(now);
         self.connections.handle_timeout(now);
         let Some(viewer) = &mut self.viewer else { return };
         if viewer.session.poll_timeout().is_some_and(|due_at| due_at <= now) {

@@ -18,7 +18,6 @@ mod object;
 mod options;
 mod panic;
 mod player;
-mod server_link;
 mod shell;
 mod signal;
 mod socket;

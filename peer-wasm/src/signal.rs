@@ -1,18 +1,22 @@
-//! The viewer's line to the tracker: JSON over a WebSocket that comes back by itself.
+//! The viewer's line to the tracker: a WebSocket that comes back by itself. Text is signalling, binary messages are the link
+//! to the server peer.
 
 use core::time::Duration;
 
 use cardume_swarm::Instant;
-use cardume_wire::signal::{FromTracker, FromViewer, MESSAGE_LEN_LIMIT};
-use cardume_wire::{ChannelId, PROTOCOL_VERSION, WallTime};
-use js_sys::JsString;
+use cardume_wire::signal::{FromTracker, FromViewer, Join, MESSAGE_LEN_LIMIT, Welcome};
+use cardume_wire::{PROTOCOL_VERSION, WallTime};
+use js_sys::{ArrayBuffer, JsString};
 
 use crate::backoff::Backoff;
 use crate::listener::Notify;
+use crate::options::Options;
 use crate::socket::{Socket, SocketEvent};
 
 /// How long connecting and joining may take. Wild guess: three lost SYNs (1 + 2 + 4 s) and a little.
 const JOIN_LIMIT: Duration = Duration::from_secs(10);
+/// A line that lasted this long was a good one: the wait after its end is short again. Wild guess.
+const GOOD_AFTER: Duration = Duration::from_secs(5);
 /// How long the tracker may be silent on a question for its clock before the line counts as dead. Wild guess.
 const ANSWER_LIMIT: Duration = Duration::from_secs(8);
 /// Questions for the tracker's clock in quick succession after joining; the one with the shortest round trip counts.
@@ -29,6 +33,8 @@ pub(crate) enum SignalEvent {
     Message(FromTracker),
     /// The tracker told its time.
     Clock(ClockSample),
+    /// The server peer sent something.
+    FromServer(ArrayBuffer),
     /// The line broke; it will be tried again.
     Lost,
 }
@@ -46,8 +52,7 @@ pub(crate) struct ClockSample {
 
 /// The line itself.
 pub(crate) struct Signal {
-    url: String,
-    channel: ChannelId,
+    options: Options,
     resume: Option<String>,
     state: State,
     backoff: Backoff,
@@ -61,7 +66,7 @@ enum State {
     /// The socket opens, or has opened and the tracker has not welcomed us yet.
     Joining { socket: Socket, asked_at: Instant, expires_at: Instant },
     /// Welcomed.
-    Joined { socket: Socket },
+    Joined { socket: Socket, is_linked: bool, since: Instant },
     /// Never again.
     Stopped,
 }
@@ -74,11 +79,10 @@ struct ClockQuestions {
 }
 
 impl Signal {
-    /// A line to `url` that joins `channel`, first at the next [`Signal::handle_timeout`].
-    pub(crate) fn new(url: String, channel: ChannelId, notify: Notify<SocketEvent>, now: Instant) -> Self {
+    /// A line that joins the channel, first at the next [`Signal::handle_timeout`].
+    pub(crate) fn new(options: Options, notify: Notify<SocketEvent>, now: Instant) -> Self {
         Self {
-            url,
-            channel,
+            options,
             resume: None,
             state: State::Away { until: now },
             backoff: Backoff::default(),
@@ -90,20 +94,34 @@ impl Signal {
     /// Takes what the socket reported; says at most two things about it.
     pub(crate) fn handle_socket(&mut self, event: &SocketEvent, now: Instant) -> Vec<SignalEvent> {
         match event {
-            SocketEvent::Opened => {
-                self.join(now);
-                Vec::new()
-            }
             SocketEvent::Text(text) => self.handle_text(text, now),
-            SocketEvent::Binary(_) => Vec::new(),
+            SocketEvent::Binary(message) if self.is_linked() => {
+                vec![SignalEvent::FromServer(message.clone())]
+            }
+            SocketEvent::Opened | SocketEvent::Binary(_) => Vec::new(),
             SocketEvent::Closed => self.lose(now),
         }
     }
 
     /// Says something to the tracker; false when it is away.
     pub(crate) fn send(&self, message: &FromViewer) -> bool {
-        let State::Joined { socket } = &self.state else { return false };
-        send_to(socket, message)
+        let State::Joined { socket, .. } = &self.state else { return false };
+        serde_json::to_string(message).is_ok_and(|text| socket.send_text(&text))
+    }
+
+    /// Sends one message to the server peer; false when the link is not open or its queue is full.
+    pub(crate) fn send_to_server(&self, bytes: &[u8]) -> bool {
+        matches!(&self.state, State::Joined { socket, is_linked: true, .. } if socket.send_bytes(bytes))
+    }
+
+    /// Bytes handed over and not yet sent.
+    pub(crate) fn backlog_len(&self) -> usize {
+        if let State::Joined { socket, .. } = &self.state { socket.backlog_len() } else { 0 }
+    }
+
+    /// Whether messages pass to the server peer.
+    pub(crate) fn is_linked(&self) -> bool {
+        matches!(self.state, State::Joined { is_linked: true, .. })
     }
 
     /// Whether the tracker has welcomed us and is still there.
@@ -145,28 +163,23 @@ impl Signal {
     }
 
     fn connect(&mut self, now: Instant) {
-        self.state = match Socket::connect(&self.url, self.notify.clone()) {
+        let join = Join {
+            version: PROTOCOL_VERSION,
+            channel: self.options.channel.clone(),
+            resume: self.resume.clone(),
+        };
+        let url = self.options.socket_url(&join.address());
+        self.state = match url.and_then(|url| Socket::connect(&url, self.notify.clone())) {
             Some(socket) => State::Joining { socket, asked_at: now, expires_at: now + JOIN_LIMIT },
             None => State::Away { until: now + self.backoff.next(js_sys::Math::random()) },
         };
-    }
-
-    fn join(&mut self, now: Instant) {
-        let State::Joining { socket, asked_at, .. } = &mut self.state else { return };
-        *asked_at = now;
-        let message = FromViewer::Join {
-            version: PROTOCOL_VERSION,
-            channel: self.channel.clone(),
-            resume: self.resume.clone(),
-        };
-        send_to(socket, &message);
     }
 
     fn handle_text(&mut self, text: &JsString, now: Instant) -> Vec<SignalEvent> {
         let Some(message) = parse(text) else { return Vec::new() };
         match message {
             FromTracker::Welcome(welcome) => {
-                let sample = self.welcome(welcome.resume.clone(), welcome.time, now);
+                let sample = self.welcome(&welcome, now);
                 let mut events = vec![SignalEvent::Message(FromTracker::Welcome(welcome))];
                 events.extend(sample.map(SignalEvent::Clock));
                 events
@@ -178,14 +191,13 @@ impl Signal {
         }
     }
 
-    fn welcome(&mut self, resume: String, time: WallTime, now: Instant) -> Option<ClockSample> {
-        self.resume = Some(resume);
-        self.backoff.reset();
+    fn welcome(&mut self, welcome: &Welcome, now: Instant) -> Option<ClockSample> {
+        self.resume = Some(welcome.resume.clone());
         self.clock = ClockQuestions::new(now);
         match core::mem::replace(&mut self.state, State::Stopped) {
             State::Joining { socket, asked_at, .. } => {
-                self.state = State::Joined { socket };
-                Some(ClockSample { sent_at: asked_at, time, received_at: now })
+                self.state = State::Joined { socket, is_linked: welcome.is_linked, since: now };
+                Some(ClockSample { sent_at: asked_at, time: welcome.time, received_at: now })
             }
             other => {
                 self.state = other;
@@ -204,11 +216,17 @@ impl Signal {
         Vec::new()
     }
 
-    fn lose(&mut self, now: Instant) -> Vec<SignalEvent> {
+    /// The socket is gone, or shall go: another one is tried later.
+    pub(crate) fn lose(&mut self, now: Instant) -> Vec<SignalEvent> {
         let was_there = match self.state {
             State::Stopped | State::Away { .. } => return Vec::new(),
             State::Joining { .. } => false,
-            State::Joined { .. } => true,
+            State::Joined { since, .. } => {
+                if since + GOOD_AFTER <= now {
+                    self.backoff.reset();
+                }
+                true
+            }
         };
         self.state = State::Away { until: now + self.backoff.next(js_sys::Math::random()) };
         if was_there { vec![SignalEvent::Lost] } else { Vec::new() }
@@ -217,7 +235,8 @@ impl Signal {
 
 impl ClockQuestions {
     fn new(now: Instant) -> Self {
-        Self { n_left_in_burst: BURST_LEN, next_at: now + BURST_INTERVAL, unanswered: None }
+        // At once: connecting took several round trips, so the welcome tells the time only roughly.
+        Self { n_left_in_burst: BURST_LEN, next_at: now, unanswered: None }
     }
 
     fn due_at(&self) -> Instant {
@@ -247,10 +266,6 @@ impl ClockQuestions {
         let sent_at = self.unanswered.take_if(|asked_at| asked_at.as_micros() == sent_at)?;
         Some(ClockSample { sent_at, time, received_at: now })
     }
-}
-
-fn send_to(socket: &Socket, message: &FromViewer) -> bool {
-    serde_json::to_string(message).is_ok_and(|text| socket.send_text(&text))
 }
 
 /// A message, or `None` for what is too long or of a newer tracker.

@@ -19,4 +19,3 @@ pub mod site;
 pub mod store;
 pub mod token;
 pub mod window;
-mod ws;

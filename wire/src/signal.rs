@@ -1,4 +1,8 @@
-//! JSON messages between a viewer and the tracker, one WebSocket text message each (`/v1/signal`).
+//! JSON messages between a viewer and the tracker, one WebSocket text message each.
+//!
+//! The viewer joins by the address that it opens the socket at ([`Join`]), and the tracker answers with a [`Welcome`] or an
+//! error before anything is asked: that is a round trip less. Binary messages on the same socket are the link to the server
+//! peer ([`crate::link`]).
 //!
 //! Unknown fields are ignored; an unknown type is answered by an error of code [`ErrorCode::UnknownType`].
 
@@ -11,20 +15,35 @@ pub const MESSAGE_LEN_LIMIT: usize = 16 * 1024;
 /// Neighbours named by one message at most (the overlay wants 8 to 16).
 pub const NEIGHBOUR_LIMIT: usize = 16;
 
+/// Where viewers open their socket.
+pub const SIGNAL_PATH: &str = "/v1/signal";
+
+/// What a viewer asks for by the query of the socket's address: let me watch this channel.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Join {
+    /// The viewer's [`crate::PROTOCOL_VERSION`].
+    pub version: u16,
+    /// The channel to watch.
+    pub channel: ChannelId,
+    /// The token of an earlier [`Welcome`], to be the same peer again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resume: Option<String>,
+}
+
+impl Join {
+    /// Path and query of the socket, relative to the tracker's address. Tokens are made of letters that stand for themselves
+    /// in addresses.
+    pub fn address(&self) -> String {
+        let Self { version, channel, resume } = self;
+        let resume = resume.as_ref().map_or_else(String::new, |token| format!("&resume={token}"));
+        format!("{SIGNAL_PATH}?version={version}&channel={channel}{resume}")
+    }
+}
+
 /// What a viewer says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum FromViewer {
-    /// First message: let me watch this channel.
-    Join {
-        /// The viewer's [`crate::PROTOCOL_VERSION`].
-        version: u16,
-        /// The channel to watch.
-        channel: ChannelId,
-        /// The token of an earlier [`Welcome`], to be the same peer again.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        resume: Option<String>,
-    },
     /// An SDP offer for a named peer.
     Offer {
         /// Whom it is for.
@@ -71,7 +90,7 @@ pub enum FromViewer {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum FromTracker {
-    /// Answer to [`FromViewer::Join`].
+    /// Answer to [`Join`].
     Welcome(Box<Welcome>),
     /// An offer from a peer.
     Offer {
@@ -143,8 +162,8 @@ pub struct Welcome {
     pub channel: Channel,
     /// The tracker's time.
     pub time: WallTime,
-    /// Path and query of the WebSocket to the server peer, relative to the tracker's address.
-    pub server_link: String,
+    /// Whether binary messages on this socket reach the server peer, whose own follow this message.
+    pub is_linked: bool,
     /// Peers to connect to; at most [`NEIGHBOUR_LIMIT`].
     pub neighbours: Vec<PeerId>,
 }
@@ -224,8 +243,20 @@ pub enum ErrorCode {
     Version,
     /// There is no such channel.
     UnknownChannel,
-    /// Something before [`FromViewer::Join`], or a second one.
-    OutOfOrder,
     /// Too much in too short a time.
     TooMany,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_join_is_an_address_with_what_is_asked_for() {
+        let channel: ChannelId = "demo".parse().expect("an id");
+        let mut join = Join { version: 2, channel, resume: None };
+        assert_eq!(join.address(), "/v1/signal?version=2&channel=demo");
+        join.resume = Some("aZ-_9".to_owned());
+        assert_eq!(join.address(), "/v1/signal?version=2&channel=demo&resume=aZ-_9");
+    }
 }

@@ -13,7 +13,7 @@ use cardume_wire::signal::{
     Candidate, Channel, ErrorCode, FromTracker, FromViewer, IceServer, Report, Welcome,
 };
 use cardume_wire::{
-    BlockId, BlockNumber, ChannelId, Epoch, PROTOCOL_VERSION, PeerId, Stripe, TrackId, TrackSet, WallTime,
+    BlockId, BlockNumber, Epoch, PROTOCOL_VERSION, PeerId, Stripe, TrackId, TrackSet, WallTime,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -214,10 +214,7 @@ fn candidate(is_full: bool) -> Candidate {
 
 fn from_viewer() -> Vec<FromViewer> {
     let to = PeerId::new(0xfeed);
-    let demo: ChannelId = "demo".parse().expect("an id");
     vec![
-        FromViewer::Join { version: PROTOCOL_VERSION, channel: demo.clone(), resume: None },
-        FromViewer::Join { version: PROTOCOL_VERSION, channel: demo, resume: Some("token".to_owned()) },
         FromViewer::Offer { to, sdp: "v=0\r\n".to_owned() },
         FromViewer::Answer { to, sdp: "v=0\r\n".to_owned() },
         FromViewer::Candidate { to, candidate: candidate(true) },
@@ -251,7 +248,7 @@ fn welcome() -> Welcome {
         ],
         channel: channel(),
         time: WallTime(1_795_000_000_000_000),
-        server_link: "/v1/link/demo?token=token".to_owned(),
+        is_linked: true,
         neighbours: vec![PeerId::new(1), PeerId::new(u64::MAX)],
     }
 }
@@ -275,7 +272,6 @@ fn from_tracker() -> Vec<FromTracker> {
         ErrorCode::TooLarge,
         ErrorCode::Version,
         ErrorCode::UnknownChannel,
-        ErrorCode::OutOfOrder,
         ErrorCode::TooMany,
     ];
     messages.extend(codes.map(|code| FromTracker::Error { code, message: "what is wrong".to_owned() }));
@@ -317,8 +313,7 @@ fn signal_messages_with_wrong_values_are_refused() {
         json!({"type": "sing"}),
         json!({"sent_at": 5}),
         json!({"type": "clock", "sent_at": -1}),
-        json!({"type": "join", "version": 1, "channel": "Not An Id"}),
-        json!({"type": "join", "version": 70_000, "channel": "demo"}),
+        json!({"type": "join", "version": 2, "channel": "demo"}),
         json!({"type": "offer", "to": "12", "sdp": ""}),
         json!({"type": "offer", "to": 12, "sdp": ""}),
         json!([]),

@@ -11,28 +11,8 @@ use super::{Engine, Happening};
 use crate::connection::ConnectionEvent;
 use crate::connections::ConnectionCommand;
 use crate::link::{Link, LinkEvent};
-use crate::socket::SocketEvent;
 
 impl Engine {
-    pub(super) fn handle_server(&mut self, event: &SocketEvent, now: Instant) {
-        match event {
-            SocketEvent::Opened => {
-                self.server_link.handle_opened(now);
-                if let Some(viewer) = &mut self.viewer {
-                    viewer.session.link_opened(PeerId::SERVER, now);
-                }
-            }
-            SocketEvent::Binary(message) => self.receive(PeerId::SERVER, message, now),
-            SocketEvent::Text(_) => {}
-            SocketEvent::Closed => {
-                let was_open = self.server_link.handle_closed(now);
-                if let Some(viewer) = self.viewer.as_mut().filter(|_| was_open) {
-                    viewer.session.link_closed(PeerId::SERVER, now);
-                }
-            }
-        }
-    }
-
     pub(super) fn handle_connection(&mut self, peer: PeerId, event: ConnectionEvent, now: Instant) {
         match event {
             ConnectionEvent::Offer(sdp) => {
@@ -89,7 +69,7 @@ impl Engine {
     }
 
     /// Copies one message into WebAssembly's memory. Of one that is too long only so much that the session sees it.
-    fn receive(&mut self, from: PeerId, message: &ArrayBuffer, now: Instant) {
+    pub(super) fn receive(&mut self, from: PeerId, message: &ArrayBuffer, now: Instant) {
         let Some(viewer) = &mut self.viewer else { return };
         let whole = Uint8Array::new(message);
         let len = (whole.length() as usize).min(link::MESSAGE_LEN_LIMIT + 1);
@@ -100,8 +80,8 @@ impl Engine {
 
     pub(super) fn measure_backlogs(&mut self, now: Instant) {
         let Some(viewer) = &mut self.viewer else { return };
-        if self.server_link.is_open() {
-            viewer.session.set_backlog(PeerId::SERVER, self.server_link.backlog_len(), now);
+        if self.signal.is_linked() {
+            viewer.session.set_backlog(PeerId::SERVER, self.signal.backlog_len(), now);
         }
         for (peer, link) in &self.links {
             viewer.session.set_backlog(*peer, link.backlog_len(), now);
@@ -111,13 +91,13 @@ impl Engine {
     /// Sends one message. A link that takes it no more is dead.
     pub(super) fn transmit(&mut self, to: PeerId, bytes: &[u8], now: Instant) {
         let backlog_len = if to.is_server() {
-            self.server_link.send(bytes).then(|| self.server_link.backlog_len())
+            self.signal.send_to_server(bytes).then(|| self.signal.backlog_len())
         } else {
             self.links.get(&to).and_then(|link| link.send(bytes).then(|| link.backlog_len()))
         };
         match (backlog_len, &mut self.viewer) {
             (Some(len), Some(viewer)) => viewer.session.set_backlog(to, len, now),
-            (None, _) if to.is_server() => self.handle_server(&SocketEvent::Closed, now),
+            (None, _) if to.is_server() => self.lose_tracker(now),
             (None, _) if self.links.contains_key(&to) => {
                 self.handle_connection(to, ConnectionEvent::Failed, now);
             }
@@ -128,7 +108,7 @@ impl Engine {
     /// The session knows already that the link is gone.
     pub(super) fn disconnect(&mut self, peer: PeerId, now: Instant) {
         if peer.is_server() {
-            self.server_link.handle_closed(now);
+            self.signal.lose(now);
         } else {
             self.links.remove(&peer);
             self.connections.handle(ConnectionCommand::Close(peer), now);

@@ -22,7 +22,8 @@ impl Engine {
             match event {
                 SignalEvent::Message(message) => self.handle_tracker(message, now),
                 SignalEvent::Clock(sample) => self.handle_clock(sample, now),
-                SignalEvent::Lost => {}
+                SignalEvent::FromServer(message) => self.receive(PeerId::SERVER, &message, now),
+                SignalEvent::Lost => self.forget_server(now),
             }
         }
     }
@@ -46,6 +47,7 @@ impl Engine {
             }
             FromTracker::Drain { reconnect_within_ms } => {
                 self.signal.drain(Duration::from_millis(reconnect_within_ms.into()), now);
+                self.forget_server(now);
             }
             FromTracker::Error { code, message } => self.handle_refusal(code, message),
             FromTracker::Gone { .. } | FromTracker::Clock { .. } => {}
@@ -76,8 +78,8 @@ impl Engine {
             self.begin(welcome.peer_id, key, welcome.channel.clone(), now);
         }
         self.connections.handle(ConnectionCommand::SetIceServers(welcome.ice_servers), now);
-        if let Some(url) = self.options.socket_url(&welcome.server_link) {
-            self.server_link.set_url(url, now);
+        if let Some(viewer) = self.viewer.as_mut().filter(|_| welcome.is_linked) {
+            viewer.session.link_opened(PeerId::SERVER, now);
         }
         self.set_channel(welcome.channel, now);
         self.suggest(&welcome.neighbours, now);
@@ -87,7 +89,6 @@ impl Engine {
     fn begin(&mut self, id: PeerId, key: PublicKey, channel: Channel, now: Instant) {
         self.links.clear();
         self.connections.handle(ConnectionCommand::SetOwnId(id), now);
-        self.server_link.handle_closed(now);
         let config = Config {
             target_latency: Duration::from_millis(channel.target_latency_ms.into()),
             uplink_limit: self.options.upload_limit,
@@ -105,6 +106,20 @@ impl Engine {
             reported: Stats::default(),
             report_at: now + REPORT_INTERVAL,
         });
+    }
+
+    /// The socket takes no more: another one is tried.
+    pub(super) fn lose_tracker(&mut self, now: Instant) {
+        if !self.signal.lose(now).is_empty() {
+            self.forget_server(now);
+        }
+    }
+
+    /// The line is gone, and the link to the server peer with it.
+    fn forget_server(&mut self, now: Instant) {
+        if let Some(viewer) = &mut self.viewer {
+            viewer.session.link_closed(PeerId::SERVER, now);
+        }
     }
 
     fn set_channel(&mut self, channel: Channel, now: Instant) {

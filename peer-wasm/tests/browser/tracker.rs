@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use cardume_media::Publisher;
 use cardume_swarm::{Config, Event, Instant, Session};
-use cardume_wire::signal::{Channel, ErrorCode, FromTracker, FromViewer, Welcome};
+use cardume_wire::signal::{Channel, ErrorCode, FromTracker, FromViewer, SIGNAL_PATH, Welcome};
 use cardume_wire::{PeerId, WallTime};
 use js_sys::{ArrayBuffer, Date, Function, Reflect, Uint8Array};
 use wasm_bindgen::prelude::Closure;
@@ -91,12 +91,12 @@ struct Inner {
     broadcast: Broadcast,
     on_air_at: Option<Instant>,
     next_part: usize,
-    signals: BTreeMap<PeerId, JsValue>,
-    links: BTreeMap<PeerId, JsValue>,
+    sockets: BTreeMap<PeerId, JsValue>,
+    /// Those whose socket carries the link to the server peer.
+    linked: BTreeSet<PeerId>,
     doubles: BTreeMap<PeerId, Recorder<Heard>>,
     next_id: u64,
     refuses_links: bool,
-    refused: BTreeSet<PeerId>,
     /// Who joined, and whether by a token.
     joins: Vec<(PeerId, bool)>,
     blamed: Vec<PeerId>,
@@ -113,12 +113,11 @@ impl Tracker {
             broadcast: broadcast(),
             on_air_at: None,
             next_part: 0,
-            signals: BTreeMap::new(),
-            links: BTreeMap::new(),
+            sockets: BTreeMap::new(),
+            linked: BTreeSet::new(),
             doubles: BTreeMap::new(),
             next_id: 10,
             refuses_links: false,
-            refused: BTreeSet::new(),
             joins: Vec::new(),
             blamed: Vec::new(),
             n_offers: 0,
@@ -142,7 +141,7 @@ impl Tracker {
         inner.server.start_broadcast(Publisher::new(key(), catalog), now);
         inner.on_air_at = Some(now);
         let channel = inner.channel();
-        let viewers: Vec<PeerId> = inner.signals.keys().copied().collect();
+        let viewers: Vec<PeerId> = inner.sockets.keys().copied().collect();
         for viewer in viewers {
             inner.tell(viewer, FromTracker::Channel { channel: channel.clone() });
         }
@@ -153,13 +152,11 @@ impl Tracker {
         let mut inner = self.inner.borrow_mut();
         inner.is_away = true;
         let now = inner.now();
-        let signals = core::mem::take(&mut inner.signals);
-        let links = core::mem::take(&mut inner.links);
-        for (peer, socket) in &links {
-            inner.server.link_closed(*peer, now);
-            call(socket, "lose", &JsValue::UNDEFINED);
+        for peer in core::mem::take(&mut inner.linked) {
+            inner.server.link_closed(peer, now);
         }
-        signals.values().for_each(|socket| call(socket, "lose", &JsValue::UNDEFINED));
+        let sockets = core::mem::take(&mut inner.sockets);
+        sockets.values().for_each(|socket| call(socket, "lose", &JsValue::UNDEFINED));
     }
 
     pub(crate) fn come_back(&self) {
@@ -173,13 +170,16 @@ impl Tracker {
 
     /// Sends a text to every viewer, whatever it says.
     pub(crate) fn say_to_all(&self, text: &str) {
-        let sockets: Vec<JsValue> = self.inner.borrow().signals.values().cloned().collect();
+        let sockets: Vec<JsValue> = self.inner.borrow().sockets.values().cloned().collect();
         sockets.iter().for_each(|socket| call(socket, "deliver", &text.into()));
     }
 
     /// Sends bytes over every server link, whatever they are.
     pub(crate) fn send_to_all(&self, bytes: &[u8]) {
-        let sockets: Vec<JsValue> = self.inner.borrow().links.values().cloned().collect();
+        let inner = self.inner.borrow();
+        let linked = inner.sockets.iter().filter(|(peer, _)| inner.linked.contains(peer));
+        let sockets: Vec<JsValue> = linked.map(|(_, socket)| socket.clone()).collect();
+        drop(inner);
         sockets.iter().for_each(|socket| call(socket, "deliver", &array_buffer(bytes)));
     }
 
@@ -225,7 +225,7 @@ impl Tracker {
     }
 
     pub(crate) fn n_links(&self) -> usize {
-        self.inner.borrow().links.len()
+        self.inner.borrow().linked.len()
     }
 
     pub(crate) fn is_genuine(&self, bytes: &[u8]) -> bool {
@@ -244,65 +244,60 @@ impl Inner {
     }
 
     fn handle_connect(&mut self, socket: &JsValue) {
-        let url = Reflect::get(socket, &"url".into()).unwrap().as_string().unwrap();
-        let link_of = url.split_once("/v1/link/test?peer=").map(|(_, peer)| peer.parse::<PeerId>().unwrap());
-        if self.is_away || link_of.is_some_and(|peer| self.refused.contains(&peer)) {
+        if self.is_away {
             return call(socket, "lose", &JsValue::UNDEFINED);
         }
-        if let Some(peer) = link_of {
-            self.links.insert(peer, socket.clone());
-        }
         call(socket, "accept", &JsValue::UNDEFINED);
-        if let Some(peer) = link_of {
-            let now = self.now();
-            self.server.link_opened(peer, now);
-            self.perform();
+        let url = Reflect::get(socket, &"url".into()).unwrap().as_string().unwrap();
+        let (_, query) = url.split_once(&format!("{SIGNAL_PATH}?")).unwrap();
+        let asked = |name: &str| {
+            let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+            pairs.filter(|(key, _)| *key == name).map(|(_, value)| value.to_owned()).next()
+        };
+        if asked("channel").as_deref() == Some("test") {
+            self.join(socket, asked("resume"));
+        } else {
+            let message = "there is no such channel".to_owned();
+            say(socket, &FromTracker::Error { code: ErrorCode::UnknownChannel, message });
         }
     }
 
     fn handle_message(&mut self, socket: &JsValue, data: &JsValue) {
-        let owner = |sockets: &BTreeMap<PeerId, JsValue>| {
-            sockets.iter().find(|(_, known)| *known == socket).map(|(peer, _)| *peer)
-        };
+        let sender = self.sockets.iter().find(|(_, known)| *known == socket).map(|(peer, _)| *peer);
+        let Some(peer) = sender else { return };
         if let Some(buffer) = data.dyn_ref::<ArrayBuffer>() {
-            let Some(peer) = owner(&self.links) else { return };
-            let now = self.now();
-            self.server.receive(peer, &Uint8Array::new(buffer).to_vec(), now);
-            return self.perform();
-        }
-        let message: FromViewer = serde_json::from_str(&data.as_string().unwrap()).unwrap();
-        match (owner(&self.signals), message) {
-            (None, FromViewer::Join { channel, resume, .. }) => {
-                if channel.as_str() == "test" {
-                    self.join(socket, resume);
-                } else {
-                    let message = "there is no such channel".to_owned();
-                    say(socket, &FromTracker::Error { code: ErrorCode::UnknownChannel, message });
-                }
+            if self.linked.contains(&peer) {
+                let now = self.now();
+                self.server.receive(peer, &Uint8Array::new(buffer).to_vec(), now);
+                self.perform();
             }
-            (Some(peer), message) => self.handle_viewer(peer, message),
-            (None, _) => {}
+            return;
         }
+        self.handle_viewer(peer, serde_json::from_str(&data.as_string().unwrap()).unwrap());
     }
 
     fn join(&mut self, socket: &JsValue, resume: Option<String>) {
         let peer_id = resume.as_deref().map_or_else(|| self.new_id(), |id| id.parse().unwrap());
         self.joins.push((peer_id, resume.is_some()));
-        if self.refuses_links {
-            self.refused.insert(peer_id);
-        }
+        let is_linked = !self.refuses_links;
         let neighbours = self.others(peer_id);
-        self.signals.insert(peer_id, socket.clone());
+        self.sockets.insert(peer_id, socket.clone());
         let welcome = Welcome {
             peer_id,
             resume: peer_id.to_string(),
             ice_servers: Vec::new(),
             channel: self.channel(),
             time: self.wall_at(self.now()),
-            server_link: format!("/v1/link/test?peer={peer_id}"),
+            is_linked,
             neighbours,
         };
         say(socket, &FromTracker::Welcome(Box::new(welcome)));
+        if is_linked {
+            self.linked.insert(peer_id);
+            let now = self.now();
+            self.server.link_opened(peer_id, now);
+            self.perform();
+        }
     }
 
     fn handle_viewer(&mut self, from: PeerId, message: FromViewer) {
@@ -325,18 +320,19 @@ impl Inner {
                 self.tell(from, FromTracker::Clock { sent_at, time });
             }
             FromViewer::Blame { peer } => self.blamed.push(peer),
-            FromViewer::Join { .. } | FromViewer::Report(_) | FromViewer::Leave => {}
+            FromViewer::Report(_) | FromViewer::Leave => {}
         }
     }
 
     fn handle_close(&mut self, socket: &JsValue) {
         let now = self.now();
-        self.signals.retain(|_, known| known != socket);
         let closed: Vec<PeerId> =
-            self.links.iter().filter(|(_, known)| *known == socket).map(|(peer, _)| *peer).collect();
+            self.sockets.iter().filter(|(_, known)| *known == socket).map(|(peer, _)| *peer).collect();
         for peer in closed {
-            self.links.remove(&peer);
-            self.server.link_closed(peer, now);
+            self.sockets.remove(&peer);
+            if self.linked.remove(&peer) {
+                self.server.link_closed(peer, now);
+            }
         }
     }
 
@@ -362,14 +358,15 @@ impl Inner {
         while let Some(event) = self.server.poll_event() {
             match event {
                 Event::Transmit { to, bytes } => {
-                    if let Some(socket) = self.links.get(&to) {
+                    if let Some(socket) = self.sockets.get(&to) {
                         call(socket, "deliver", &array_buffer(&bytes));
                     } else if let Some(heard) = self.doubles.get(&to) {
                         heard.push(Heard::Server(bytes.to_vec()));
                     }
                 }
                 Event::Disconnect { peer } => {
-                    if let Some(socket) = self.links.remove(&peer) {
+                    self.linked.remove(&peer);
+                    if let Some(socket) = self.sockets.remove(&peer) {
                         call(&socket, "lose", &JsValue::UNDEFINED);
                     }
                 }
@@ -379,7 +376,7 @@ impl Inner {
     }
 
     fn tell(&self, to: PeerId, message: FromTracker) {
-        if let Some(socket) = self.signals.get(&to) {
+        if let Some(socket) = self.sockets.get(&to) {
             say(socket, &message);
         } else if let Some(heard) = self.doubles.get(&to) {
             heard.push(Heard::Tracker(message));
@@ -387,7 +384,7 @@ impl Inner {
     }
 
     fn others(&self, than: PeerId) -> Vec<PeerId> {
-        self.signals.keys().chain(self.doubles.keys()).copied().filter(|peer| *peer != than).collect()
+        self.sockets.keys().chain(self.doubles.keys()).copied().filter(|peer| *peer != than).collect()
     }
 
     fn channel(&self) -> Channel {
@@ -395,7 +392,7 @@ impl Inner {
             id: "test".parse().unwrap(),
             title: "Test card".into(),
             is_live: self.on_air_at.is_some(),
-            n_viewers: u32::try_from(self.signals.len()).unwrap(),
+            n_viewers: u32::try_from(self.sockets.len()).unwrap(),
             target_latency_ms: TARGET_LATENCY_MS,
             public_key: key().public().to_string(),
         }

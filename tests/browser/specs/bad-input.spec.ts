@@ -3,11 +3,13 @@ import { expect, test } from '../src/fixture';
 import { expectMoving, expectSoundMedia } from '../src/judge';
 import { Child } from '../src/process';
 import { startSender } from '../src/sender';
-import { KEY, QUIET_CHANNEL, type Tracker } from '../src/tracker';
+import { CHANNEL, KEY, QUIET_CHANNEL, type Tracker } from '../src/tracker';
 import { pause, until } from '../src/until';
 
 /** Larger than any message of signalling may be (16 KiB). */
 const OVERSIZED_LEN = 64 * 1024;
+/** As in the crate `wire`. */
+const PROTOCOL_VERSION = 2;
 
 async function pushed(
   tracker: Tracker,
@@ -26,22 +28,27 @@ async function pushTruncated(tracker: Tracker): Promise<void> {
   socket.destroy();
 }
 
-/** What the tracker answers on the signalling socket to this text, and whether it closed. */
+/** What the tracker answers to this text on a viewer's socket, after the welcome, and whether it closed. */
 function signalled(page: import('@playwright/test').Page, message: string): Promise<string> {
-  return page.evaluate(async (text) => {
-    const socket = new WebSocket(`${location.origin.replace('http', 'ws')}/v1/signal`);
-    await new Promise((done) => socket.addEventListener('open', done, { once: true }));
-    const answer = new Promise<string>((done) => {
-      socket.addEventListener('message', (event) => done(String(event.data)), { once: true });
-      socket.addEventListener('close', (event) => done(`closed: ${event.code} ${event.reason}`), {
-        once: true,
+  return page.evaluate(
+    async ([text, address]) => {
+      const socket = new WebSocket(location.origin.replace('http', 'ws') + address);
+      await new Promise((done) => socket.addEventListener('message', done, { once: true }));
+      const answer = new Promise<string>((done) => {
+        socket.addEventListener('message', (event) => {
+          if (typeof event.data === 'string' && !event.data.includes('"type":"channel"')) done(event.data);
+        });
+        socket.addEventListener('close', (event) => done(`closed: ${event.code} ${event.reason}`), {
+          once: true,
+        });
       });
-    });
-    socket.send(text);
-    const said = await answer;
-    socket.close();
-    return said;
-  }, message);
+      socket.send(text);
+      const said = await answer;
+      socket.close();
+      return said;
+    },
+    [message, `/v1/signal?version=${PROTOCOL_VERSION}&channel=${CHANNEL}`] as const,
+  );
 }
 
 test('bad input gets a clear answer, and viewers lose nothing @ci', async ({ world, demands }) => {

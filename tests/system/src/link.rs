@@ -1,19 +1,18 @@
-//! A viewer without a browser: a real [`Session`] over a WebSocket link to the server peer, and an imagined player.
+//! A viewer without a browser: a real [`Session`] with its link to the server peer, and an imagined player.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use cardume_media::Catalog;
 use cardume_swarm::{Config, Event, Instant, PlayerState, Session};
 use cardume_wire::PeerId;
-use cardume_wire::signal::Welcome;
+use cardume_wire::signal::{FromTracker, Welcome};
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-use crate::PATIENCE;
+use crate::{PATIENCE, SignalClient};
 
 /// Media that the imagined player has buffered before it begins to play.
 pub const WATCHER_BUFFER: Duration = Duration::from_millis(600);
@@ -35,14 +34,17 @@ pub struct LinkViewer {
     pub appended: Vec<(u64, Bytes)>,
     /// Whether the server peer has closed the link.
     pub is_closed: bool,
-    /// Bytes of all messages that came.
+    /// Bytes of all messages that came over the link.
     pub received_len: u64,
+    /// What signalling said meanwhile.
+    pub told: Vec<FromTracker>,
 }
 
 impl LinkViewer {
-    /// Opens the link that the welcome names.
-    pub async fn connect(tracker: SocketAddr, welcome: &Welcome) -> Self {
-        let (socket, _) = connect_async(format!("ws://{tracker}{}", welcome.server_link)).await.unwrap();
+    /// Uses the link that stands since the welcome.
+    pub fn over(client: SignalClient, welcome: &Welcome) -> Self {
+        assert!(welcome.is_linked, "there is no link");
+        let SignalClient { socket, from_server } = client;
         let key = welcome.channel.public_key.parse().unwrap();
         let mut config = Config::viewer(welcome.peer_id);
         config.target_latency = Duration::from_millis(welcome.channel.target_latency_ms.into());
@@ -50,6 +52,10 @@ impl LinkViewer {
         let mut session = Session::new(config, key, welcome.peer_id.number(), now);
         session.set_clock(cardume::clock::wall_time(), now);
         session.link_opened(PeerId::SERVER, now);
+        let received_len = from_server.iter().map(|bytes| bytes.len() as u64).sum();
+        for bytes in from_server {
+            session.receive(PeerId::SERVER, &bytes, now);
+        }
         Self {
             socket,
             session,
@@ -59,7 +65,8 @@ impl LinkViewer {
             attached: Vec::new(),
             appended: Vec::new(),
             is_closed: false,
-            received_len: 0,
+            received_len,
+            told: Vec::new(),
         }
     }
 
@@ -103,6 +110,7 @@ impl LinkViewer {
                 self.received_len += bytes.len() as u64;
                 self.session.receive(PeerId::SERVER, &bytes, now);
             }
+            Some(Ok(Message::Text(text))) => self.told.push(serde_json::from_str(&text).unwrap()),
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
             _ => {
                 self.is_closed = true;

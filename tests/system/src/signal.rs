@@ -1,8 +1,10 @@
-//! A viewer's side of `/v1/signal`.
+//! A viewer's side of its socket, as far as signalling goes.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use cardume_wire::signal::{ErrorCode, FromTracker, FromViewer, Welcome};
+use bytes::Bytes;
+use cardume_wire::signal::{ErrorCode, FromTracker, FromViewer, Join, Welcome};
 use cardume_wire::{PROTOCOL_VERSION, PeerId};
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
@@ -11,17 +13,18 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use crate::within;
 
-/// A signalling socket.
+/// A viewer's socket. What comes from the server peer is kept for [`crate::LinkViewer::over`].
 #[derive(Debug)]
 pub struct SignalClient {
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    pub(crate) socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    pub(crate) from_server: VecDeque<Bytes>,
 }
 
 impl SignalClient {
-    /// Opens a socket and says nothing yet.
-    pub async fn connect(tracker: SocketAddr) -> Self {
-        let (socket, _) = connect_async(format!("ws://{tracker}/v1/signal")).await.unwrap();
-        Self { socket }
+    /// Asks to join and does not wait for the answer.
+    pub async fn ask(tracker: SocketAddr, join: &Join) -> Self {
+        let (socket, _) = connect_async(format!("ws://{tracker}{}", join.address())).await.unwrap();
+        Self { socket, from_server: VecDeque::new() }
     }
 
     /// Joins a channel as a new peer.
@@ -31,13 +34,16 @@ impl SignalClient {
 
     /// Joins a channel, as the peer of this token if there is one.
     pub async fn join_again(tracker: SocketAddr, channel: &str, resume: Option<String>) -> (Self, Welcome) {
-        let mut client = Self::connect(tracker).await;
-        let channel = channel.parse().unwrap();
-        client.say(&FromViewer::Join { version: PROTOCOL_VERSION, channel, resume }).await;
+        let mut client = Self::ask(tracker, &Self::wish(channel, resume)).await;
         match client.hear().await {
             FromTracker::Welcome(welcome) => (client, *welcome),
             other => panic!("no welcome but {other:?}"),
         }
+    }
+
+    /// What a viewer of the newest version asks for.
+    pub fn wish(channel: &str, resume: Option<String>) -> Join {
+        Join { version: PROTOCOL_VERSION, channel: channel.parse().unwrap(), resume }
     }
 
     /// Sends a message of the protocol.
@@ -73,7 +79,22 @@ impl SignalClient {
         loop {
             match within("a message of the tracker", self.socket.next()).await {
                 Some(Ok(Message::Text(text))) => return serde_json::from_str(&text).unwrap(),
+                Some(Ok(Message::Binary(bytes))) => self.from_server.push_back(bytes),
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                other => panic!("no message but {other:?}"),
+            }
+        }
+    }
+
+    /// The next message of the server peer.
+    pub async fn hear_server(&mut self) -> Bytes {
+        loop {
+            if let Some(bytes) = self.from_server.pop_front() {
+                return bytes;
+            }
+            match within("a message of the server peer", self.socket.next()).await {
+                Some(Ok(Message::Binary(bytes))) => return bytes,
+                Some(Ok(_)) => {}
                 other => panic!("no message but {other:?}"),
             }
         }

@@ -19,12 +19,12 @@ use cardume::site::Site;
 use cardume::store::Store;
 use cardume::token::Tokens;
 use cardume_media::SigningKey;
-use cardume_system_tests::{LinkViewer, SignalClient, refused_upgrade, within};
+use cardume_system_tests::{SignalClient, refused_upgrade, within};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Serves all routes of a tracker to viewers that seem to come from this address, two sockets of each kind at most.
+/// Serves all routes of a tracker to viewers that seem to come from this address, two sockets at most.
 async fn serve_to(address: &str, store: &Arc<Store>) -> SocketAddr {
     let setup = ChannelSetup {
         id: "live".parse().unwrap(),
@@ -59,8 +59,7 @@ async fn serve_to(address: &str, store: &Arc<Store>) -> SocketAddr {
         },
         servers: Arc::new(servers),
         readers: Readers::new(budget),
-        signallers: Addresses::new(2),
-        linkers: Addresses::new(2),
+        viewers: Addresses::new(2),
         site: Site::embedded(),
         stop: stop.clone(),
         tasks: tasks.clone(),
@@ -77,16 +76,10 @@ async fn serve_to(address: &str, store: &Arc<Store>) -> SocketAddr {
 async fn one_address_has_only_so_many_sockets_until_some_close() {
     let directory = tempfile::tempdir().unwrap();
     let tracker = serve_to("198.51.100.7", &Arc::new(Store::open(directory.path()).unwrap())).await;
-    let (_first, welcome) = SignalClient::join(tracker, "live").await;
-    let (second, other_welcome) = SignalClient::join(tracker, "live").await;
-    let (status, body) = refused_upgrade(tracker, "/v1/signal").await;
+    let (_first, _) = SignalClient::join(tracker, "live").await;
+    let (second, _) = SignalClient::join(tracker, "live").await;
+    let (status, body) = refused_upgrade(tracker, &SignalClient::wish("live", None).address()).await;
     assert_eq!((status, body.contains("too many")), (429, true), "{body}");
-
-    // Links are counted apart from signalling.
-    let _first_link = LinkViewer::connect(tracker, &welcome).await;
-    let _second_link = LinkViewer::connect(tracker, &other_welcome).await;
-    let (status, _) = refused_upgrade(tracker, &welcome.server_link).await;
-    assert_eq!(status, 429);
 
     drop(second);
     // The place is free when the tracker has seen the socket close.
@@ -99,7 +92,9 @@ async fn one_address_has_only_so_many_sockets_until_some_close() {
 }
 
 async fn try_join(tracker: SocketAddr) -> bool {
-    tokio_tungstenite::connect_async(format!("ws://{tracker}/v1/signal")).await.is_ok()
+    tokio_tungstenite::connect_async(format!("ws://{tracker}{}", SignalClient::wish("live", None).address()))
+        .await
+        .is_ok()
 }
 
 #[tokio::test]

@@ -5,8 +5,7 @@
 use std::net::SocketAddr;
 
 use cardume_system_tests::{
-    LinkViewer, PART_DURATION, Reply, SignalClient, TestTracker, cut_part, get, refused_upgrade, tracks,
-    try_get, within,
+    LinkViewer, PART_DURATION, Reply, SignalClient, TestTracker, cut_part, get, tracks, try_get, within,
 };
 use serde_json::Value;
 
@@ -54,8 +53,8 @@ async fn hls_and_links_together_stay_within_the_rate() {
     let (tracker, _directory) = TestTracker::start("egress_limit = \"4 Mbit/s\"").await;
     let http = tracker.http();
     let sender = broadcast(&tracker);
-    let (_signal, welcome) = SignalClient::join(http, "live").await;
-    let mut viewer = LinkViewer::connect(http, &welcome).await;
+    let (signal, welcome) = SignalClient::join(http, "live").await;
+    let mut viewer = LinkViewer::over(signal, &welcome);
     viewer.watch_until("media", |viewer| viewer.appended.len() >= 2).await;
     // Thirty players that want more than there is, again and again.
     let (mut players, (sender_of_replies, mut replies)) = (Vec::new(), tokio::sync::mpsc::channel(10_000));
@@ -100,8 +99,8 @@ async fn at_the_end_of_the_month_s_bytes_only_signalling_goes_on() {
     let quota = "egress_bytes_per_month = \"1 MB\"";
     let tracker = TestTracker::start_in(directory.path(), quota).await;
     let http = tracker.http();
-    let (_signal, welcome) = SignalClient::join(http, "live").await;
-    let mut viewer = LinkViewer::connect(http, &welcome).await;
+    let (signal, welcome) = SignalClient::join(http, "live").await;
+    let mut viewer = LinkViewer::over(signal, &welcome);
     // A second of media as long as the whole quota, at once.
     let mut broadcast = tracker.channel("live").broadcast(tracks()).unwrap();
     let publish = tokio::spawn(async move {
@@ -116,10 +115,9 @@ async fn at_the_end_of_the_month_s_bytes_only_signalling_goes_on() {
     let before = report(http).await;
     assert_eq!(before["month"]["state"], "exhausted", "{before}");
     assert!(number(&before, "month", "sent_len") <= 1_000_000 && viewer.received_len <= 1_000_000);
-    let (status, body) = refused_upgrade(http, &welcome.server_link).await;
-    assert_eq!((status, body.contains("month")), (503, true), "{body}");
     assert_busy(&get(http, "/hls/live/0.m3u8").await);
-    let (_signal, _) = SignalClient::join(http, "live").await;
+    let (_signal, again) = SignalClient::join_again(http, "live", Some(welcome.resume)).await;
+    assert!(!again.is_linked, "there is nothing left for a link");
 
     // Nor does a restart help.
     assert!(tracker.tracker.shutdown().await);

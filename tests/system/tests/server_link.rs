@@ -3,10 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step is a failed test")]
 
 use cardume_system_tests::{
-    LinkViewer, PART_DURATION, SignalClient, TestTracker, cut_part, get, media_of, refused_upgrade, tracks,
-    within,
+    LinkViewer, PART_DURATION, SignalClient, TestTracker, cut_part, get, media_of, tracks, within,
 };
-use cardume_wire::link;
+use cardume_wire::link::{self, Control};
 use cardume_wire::signal::{FromTracker, FromViewer};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -14,24 +13,54 @@ use tokio_tungstenite::tungstenite::Message;
 const PART_LEN: usize = 25_000;
 
 #[tokio::test]
-async fn a_link_needs_the_token_of_its_channel() {
-    let (tracker, _directory) = TestTracker::start("[[channel]]\nid = \"a\"\n[[channel]]\nid = \"b\"").await;
-    let (_viewer, welcome) = SignalClient::join(tracker.http(), "a").await;
-    let of_another = format!("/v1/link/b?token={}", welcome.resume);
-    for path in ["/v1/link/a", "/v1/link/a?token=", "/v1/link/a?token=AAAA", of_another.as_str()] {
-        let (status, body) = refused_upgrade(tracker.http(), path).await;
-        assert_eq!(status, 403, "{path}");
-        assert!(body.contains("token"), "{body}");
+async fn the_server_speaks_first_and_the_first_picture_comes_unasked() {
+    let (tracker, _directory) = TestTracker::start("").await;
+    let mut broadcast = tracker.channel("live").broadcast(tracks()).unwrap();
+    broadcast.publish(cut_part(0, PART_LEN)).await.unwrap();
+    let (mut signal, welcome) = SignalClient::join(tracker.http(), "live").await;
+    assert!(welcome.is_linked);
+    let mut said = Vec::new();
+    let mut media_len = 0;
+    while media_len < PART_LEN {
+        let bytes = signal.hear_server().await;
+        said.push(match link::Message::decode(&bytes).unwrap() {
+            link::Message::Control(Control::Hello { .. }) => "hello",
+            link::Message::Control(_) => "control",
+            link::Message::Catalog(_) => "catalog",
+            link::Message::Descriptor(_) => "descriptor",
+            link::Message::Index(_) => "index",
+            link::Message::Block { payload, .. } => {
+                media_len += payload.len();
+                "block"
+            }
+        });
     }
-    let (status, _) = refused_upgrade(tracker.http(), "/v1/link/nowhere?token=AAAA").await;
-    assert_eq!(status, 404);
+    said.dedup();
+    assert_eq!(said, ["hello", "catalog", "descriptor", "block"]);
+}
+
+#[tokio::test]
+async fn signalling_goes_on_beside_media() {
+    let (tracker, _directory) = TestTracker::start("").await;
+    let (mut signal, welcome) = SignalClient::join(tracker.http(), "live").await;
+    let (mut other, other_welcome) = SignalClient::join(tracker.http(), "live").await;
+    other.say(&FromViewer::Offer { to: welcome.peer_id, sdp: "v=0".to_owned() }).await;
+    let offer = FromTracker::Offer { from: other_welcome.peer_id, sdp: "v=0".to_owned() };
+    assert_eq!(signal.hear().await, offer);
+    signal.say(&FromViewer::Offer { to: other_welcome.peer_id, sdp: String::new() }).await;
+    let mut viewer = LinkViewer::over(other, &other_welcome);
+    let _broadcast = tracker.channel("live").broadcast(tracks()).unwrap();
+    viewer.watch_until("the catalog", |viewer| viewer.attached.len() == 1).await;
+    let answered =
+        |viewer: &LinkViewer| viewer.told.iter().any(|said| matches!(said, FromTracker::Offer { .. }));
+    viewer.watch_until("the offer", answered).await;
 }
 
 #[tokio::test]
 async fn what_is_published_arrives_whole_and_in_order() {
     let (tracker, _directory) = TestTracker::start("").await;
-    let (_signal, welcome) = SignalClient::join(tracker.http(), "live").await;
-    let mut viewer = LinkViewer::connect(tracker.http(), &welcome).await;
+    let (signal, welcome) = SignalClient::join(tracker.http(), "live").await;
+    let mut viewer = LinkViewer::over(signal, &welcome);
     let mut broadcast = tracker.channel("live").broadcast(tracks()).unwrap();
     let sender = tokio::spawn(async move {
         let mut beat = tokio::time::interval(PART_DURATION);
@@ -58,8 +87,8 @@ async fn what_is_published_arrives_whole_and_in_order() {
 #[tokio::test]
 async fn a_new_broadcast_is_a_new_epoch_for_those_who_stayed() {
     let (tracker, _directory) = TestTracker::start("").await;
-    let (_signal, welcome) = SignalClient::join(tracker.http(), "live").await;
-    let mut viewer = LinkViewer::connect(tracker.http(), &welcome).await;
+    let (signal, welcome) = SignalClient::join(tracker.http(), "live").await;
+    let mut viewer = LinkViewer::over(signal, &welcome);
     let first = tracker.channel("live").broadcast(tracks()).unwrap();
     viewer.watch_until("the first catalog", |viewer| viewer.attached.len() == 1).await;
     drop(first);
@@ -69,11 +98,14 @@ async fn a_new_broadcast_is_a_new_epoch_for_those_who_stayed() {
 }
 
 #[tokio::test]
-async fn a_second_link_of_a_peer_replaces_the_first() {
+async fn a_peer_that_comes_back_is_linked_anew_and_loses_its_older_socket() {
     let (tracker, _directory) = TestTracker::start("").await;
-    let (_signal, welcome) = SignalClient::join(tracker.http(), "live").await;
-    let mut first = LinkViewer::connect(tracker.http(), &welcome).await;
-    let mut second = LinkViewer::connect(tracker.http(), &welcome).await;
+    let (signal, welcome) = SignalClient::join(tracker.http(), "live").await;
+    let mut first = LinkViewer::over(signal, &welcome);
+    let (signal, again) =
+        SignalClient::join_again(tracker.http(), "live", Some(welcome.resume.clone())).await;
+    assert_eq!(again.peer_id, welcome.peer_id);
+    let mut second = LinkViewer::over(signal, &again);
     first.watch_until("the end of the first link", |viewer| viewer.is_closed).await;
     let _broadcast = tracker.channel("live").broadcast(tracks()).unwrap();
     second.watch_until("the catalog on the second", |viewer| viewer.attached.len() == 1).await;
@@ -83,7 +115,6 @@ async fn a_second_link_of_a_peer_replaces_the_first() {
 async fn a_peer_that_its_neighbours_blame_loses_the_server_as_well() {
     let (tracker, _directory) = TestTracker::start("").await;
     let (mut polluter, welcome) = SignalClient::join(tracker.http(), "live").await;
-    let mut its_link = LinkViewer::connect(tracker.http(), &welcome).await;
     let mut accusers = Vec::new();
     for _ in 0..3 {
         let (mut accuser, accuser_welcome) = SignalClient::join(tracker.http(), "live").await;
@@ -93,23 +124,24 @@ async fn a_peer_that_its_neighbours_blame_loses_the_server_as_well() {
         accuser.say(&FromViewer::Blame { peer: welcome.peer_id }).await;
         accusers.push((accuser, accuser_welcome));
     }
-    its_link.watch_until("the end of the polluter's link", |viewer| viewer.is_closed).await;
-    let (status, body) = refused_upgrade(tracker.http(), &welcome.server_link).await;
-    assert_eq!(status, 403);
-    assert!(body.contains("evicted"), "{body}");
-    let mut accuser = LinkViewer::connect(tracker.http(), &accusers[0].1).await;
+    let mut polluter = LinkViewer::over(polluter, &welcome);
+    polluter.watch_until("the end of the polluter's socket", |viewer| viewer.is_closed).await;
+    let (_polluter, again) = SignalClient::join_again(tracker.http(), "live", Some(welcome.resume)).await;
+    assert!(!again.is_linked && again.neighbours.is_empty(), "{again:?}");
+    let (accuser, accuser_welcome) = accusers.remove(0);
+    let mut accuser = LinkViewer::over(accuser, &accuser_welcome);
     let _broadcast = tracker.channel("live").broadcast(tracks()).unwrap();
     accuser.watch_until("the catalog at an accuser", |viewer| viewer.attached.len() == 1).await;
 }
 
 #[tokio::test]
-async fn bad_messages_end_only_the_link_they_came_over() {
+async fn bad_messages_end_only_the_socket_they_came_over() {
     let (tracker, _directory) = TestTracker::start("").await;
-    let (_signal, welcome) = SignalClient::join(tracker.http(), "live").await;
-    let (_other_signal, other_welcome) = SignalClient::join(tracker.http(), "live").await;
-    let mut other = LinkViewer::connect(tracker.http(), &other_welcome).await;
-    for message in [Message::text("hello"), Message::binary(vec![4; link::MESSAGE_LEN_LIMIT + 1])] {
-        let mut viewer = LinkViewer::connect(tracker.http(), &welcome).await;
+    let (other_signal, other_welcome) = SignalClient::join(tracker.http(), "live").await;
+    let mut other = LinkViewer::over(other_signal, &other_welcome);
+    for message in [Message::binary(vec![4, 255]), Message::binary(vec![4; link::MESSAGE_LEN_LIMIT + 1])] {
+        let (signal, welcome) = SignalClient::join(tracker.http(), "live").await;
+        let mut viewer = LinkViewer::over(signal, &welcome);
         viewer.send_raw(message).await;
         viewer.watch_until("the end of the link", |viewer| viewer.is_closed).await;
     }
@@ -125,11 +157,10 @@ async fn the_egress_budget_holds_when_more_viewers_want_more() {
     let mut viewers = Vec::new();
     for _ in 0..4 {
         let (signal, welcome) = SignalClient::join(tracker.http(), "live").await;
-        let mut viewer = LinkViewer::connect(tracker.http(), &welcome).await;
+        let mut viewer = LinkViewer::over(signal, &welcome);
         viewers.push(tokio::spawn(async move {
             // Ends with the broadcast's last part or with the test.
             viewer.watch_until("the whole broadcast", |viewer| viewer.appended.len() >= 1000).await;
-            drop(signal);
         }));
     }
     let mut broadcast = tracker.channel("live").broadcast(tracks()).unwrap();
@@ -152,9 +183,9 @@ async fn the_egress_budget_holds_when_more_viewers_want_more() {
 #[tokio::test]
 async fn a_channel_that_nobody_sends_to_sends_no_media() {
     let (tracker, _directory) = TestTracker::start("").await;
-    let (_signal, welcome) = SignalClient::join(tracker.http(), "live").await;
+    let (signal, welcome) = SignalClient::join(tracker.http(), "live").await;
     assert!(!welcome.channel.is_live);
-    let _viewer = LinkViewer::connect(tracker.http(), &welcome).await;
+    let _viewer = LinkViewer::over(signal, &welcome);
     let stats = within("statistics", get(tracker.http(), "/v1/channels/live/stats")).await.json();
     assert_eq!((&stats["sent_len"], &stats["n_parts"]), (&0.into(), &0.into()));
 }

@@ -14,8 +14,9 @@ const SERVICE_RESTART: u16 = 1012;
 async fn viewers_senders_and_readers_are_told_and_nothing_hangs() {
     let (tracker, _directory) = TestTracker::start("").await;
     let address = tracker.http();
-    let (mut viewer, welcome) = SignalClient::join(address, "live").await;
-    let mut link = LinkViewer::connect(address, &welcome).await;
+    let (mut viewer, _) = SignalClient::join(address, "live").await;
+    let (other, welcome) = SignalClient::join(address, "live").await;
+    let mut link = LinkViewer::over(other, &welcome);
     let mut events = Stream::open(address, "/v1/channels/events").await;
     events.read_until("data:").await;
     let channel = tracker.channel("live");

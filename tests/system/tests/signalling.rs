@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step is a failed test")]
 
-use cardume_system_tests::{SignalClient, TestTracker, get, tracks};
-use cardume_wire::signal::{ErrorCode, FromTracker, FromViewer, MESSAGE_LEN_LIMIT};
+use cardume_system_tests::{SignalClient, TestTracker, get, refused_upgrade, tracks};
+use cardume_wire::signal::{ErrorCode, FromTracker, FromViewer, Join, MESSAGE_LEN_LIMIT, SIGNAL_PATH};
 use cardume_wire::{PROTOCOL_VERSION, PeerId};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -122,7 +122,7 @@ async fn bad_messages_are_answered_by_what_is_wrong_and_the_talk_goes_on() {
         (r#"{"type":"offer","to":"xyz","sdp":""}"#, ErrorCode::Malformed),
         (r#"{"type":"offer","sdp":""}"#, ErrorCode::Malformed),
         (r#"{"type":"sing","song":"la"}"#, ErrorCode::UnknownType),
-        (r#"{"type":"join","version":1,"channel":"live"}"#, ErrorCode::OutOfOrder),
+        (r#"{"type":"join","version":1,"channel":"live"}"#, ErrorCode::UnknownType),
     ];
     for (text, code) in cases {
         viewer.say_text(text).await;
@@ -147,39 +147,47 @@ async fn an_oversized_message_is_refused_by_name_and_ends_the_talk() {
 }
 
 #[tokio::test]
-async fn a_binary_message_is_refused() {
+async fn who_asks_for_what_there_is_not_is_told_why() {
     let (tracker, _directory) = TestTracker::start("").await;
-    let (mut viewer, _) = SignalClient::join(tracker.http(), "live").await;
-    viewer.send(Message::binary(vec![1, 2, 3])).await.unwrap();
-    viewer.hear_error(ErrorCode::Malformed).await;
-    viewer.hear_close().await;
-}
-
-#[tokio::test]
-async fn nothing_but_a_join_opens_the_talk() {
-    let (tracker, _directory) = TestTracker::start("").await;
-    let mut stranger = SignalClient::connect(tracker.http()).await;
-    stranger.say(&FromViewer::Clock { sent_at: 0 }).await;
-    stranger.hear_error(ErrorCode::OutOfOrder).await;
-    let channel = "nowhere".parse().unwrap();
-    stranger.say(&FromViewer::Join { version: PROTOCOL_VERSION, channel, resume: None }).await;
+    let mut stranger = SignalClient::ask(tracker.http(), &SignalClient::wish("nowhere", None)).await;
     assert!(stranger.hear_error(ErrorCode::UnknownChannel).await.contains("nowhere"));
     stranger.hear_close().await;
 
-    let mut stranger = SignalClient::connect(tracker.http()).await;
-    let channel = "live".parse().unwrap();
-    stranger.say(&FromViewer::Join { version: PROTOCOL_VERSION + 1, channel, resume: None }).await;
+    let join = Join { version: PROTOCOL_VERSION + 1, ..SignalClient::wish("live", None) };
+    let mut stranger = SignalClient::ask(tracker.http(), &join).await;
     stranger.hear_error(ErrorCode::Version).await;
     stranger.hear_close().await;
+}
+
+#[tokio::test]
+async fn an_address_that_is_no_join_is_refused_by_name() {
+    let (tracker, _directory) = TestTracker::start("").await;
+    for query in
+        ["", "?version=2", "?channel=live", "?version=2&channel=Not%20A%20Channel", "?version=x&channel=live"]
+    {
+        let (status, body) = refused_upgrade(tracker.http(), &format!("{SIGNAL_PATH}{query}")).await;
+        assert_eq!((status, body.contains("version")), (400, true), "{query}: {body}");
+    }
+}
+
+#[tokio::test]
+async fn a_forged_token_gives_a_new_id() {
+    let (tracker, _directory) = TestTracker::start("").await;
+    let (_viewer, welcome) = SignalClient::join(tracker.http(), "live").await;
+    let mut forged = welcome.resume.clone();
+    let last = if forged.pop() == Some('A') { 'B' } else { 'A' };
+    forged.push(last);
+    for token in [forged, "AAAA".to_owned(), String::new(), "x".repeat(5_000)] {
+        let (_other, other) = SignalClient::join_again(tracker.http(), "live", Some(token)).await;
+        assert_ne!(other.peer_id, welcome.peer_id);
+    }
 }
 
 #[tokio::test]
 async fn a_full_channel_takes_nobody_but_those_who_come_back() {
     let (tracker, _directory) = TestTracker::start("viewer_limit = 1").await;
     let (_viewer, welcome) = SignalClient::join(tracker.http(), "live").await;
-    let mut late = SignalClient::connect(tracker.http()).await;
-    let channel = "live".parse().unwrap();
-    late.say(&FromViewer::Join { version: PROTOCOL_VERSION, channel, resume: None }).await;
+    let mut late = SignalClient::ask(tracker.http(), &SignalClient::wish("live", None)).await;
     late.hear_error(ErrorCode::TooMany).await;
     let (_back, again) = SignalClient::join_again(tracker.http(), "live", Some(welcome.resume.clone())).await;
     assert_eq!(again.peer_id, welcome.peer_id);

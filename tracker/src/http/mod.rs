@@ -2,6 +2,7 @@
 
 mod addresses;
 mod api;
+mod line;
 mod serve;
 mod sockets;
 
@@ -13,6 +14,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{any, get};
+use cardume_wire::signal::SIGNAL_PATH;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_http::cors::{Any, CorsLayer};
@@ -37,10 +39,8 @@ pub struct Http {
     pub servers: Arc<ServerPeers>,
     /// What plain HTTP may be sent, beside those.
     pub readers: Arc<Readers>,
-    /// Who has how many signalling sockets.
-    pub signallers: Addresses,
-    /// Who has how many links to server peers.
-    pub linkers: Addresses,
+    /// Who has how many viewers' sockets.
+    pub viewers: Addresses,
     /// The pages.
     pub site: Site,
     /// Cancelled when the tracker goes down.
@@ -59,8 +59,7 @@ pub fn router(http: Http) -> Router {
         .route("/v1/channels/{channel}", get(api::channel))
         .route("/v1/channels/{channel}/stats", get(api::channel_stats))
         .route("/v1/egress", get(api::egress))
-        .route("/v1/signal", any(sockets::signal))
-        .route("/v1/link/{channel}", any(sockets::link))
+        .route(SIGNAL_PATH, any(sockets::signal))
         .fallback(fallback)
         .with_state(http)
         .merge(media)

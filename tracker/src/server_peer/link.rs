@@ -1,14 +1,13 @@
-//! One viewer's WebSocket to a channel's server peer (`/v1/link/CHANNEL`).
+//! One viewer's link to a channel's server peer. Sockets are not seen here.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use axum::extract::ws::{Message, WebSocket, close_code};
 use bytes::Bytes;
 use cardume_wire::PeerId;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, interval_at, timeout};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::ServerPeer;
@@ -21,11 +20,6 @@ const QUEUE_LIMIT: usize = 4096;
 pub(super) const BACKLOG_LIMIT: usize = 8 * 1024 * 1024;
 /// How much has to leave before the session hears of it again; four blocks.
 const BACKLOG_STEP: usize = 64 * 1024;
-/// A link that takes longer than this to accept one message is closed: a block at 13 kbit/s.
-const SEND_TIMEOUT: Duration = Duration::from_secs(10);
-/// As in signalling: half the shortest idle time-out of common proxies.
-const PING_INTERVAL: Duration = Duration::from_secs(30);
-const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// Messages a viewer may send in one [`RATE_WINDOW`]; ours sends some 20 a second. (Wild guess.)
 const MESSAGE_LIMIT: u32 = 5_000;
 const RATE_WINDOW: Duration = Duration::from_secs(10);
@@ -60,29 +54,9 @@ impl Link {
     }
 }
 
-/// Carries messages between one viewer and the channel's server peer until either side ends it.
-pub async fn serve(socket: WebSocket, server: ServerPeer, peer: PeerId) {
-    let (sender, queue) = mpsc::channel(QUEUE_LIMIT);
-    let backlog = Arc::new(AtomicUsize::new(0));
-    let abort = CancellationToken::new();
-    let number = NEXT_LINK.fetch_add(1, Ordering::Relaxed);
-    let link = Link { number, queue: sender, backlog: Arc::clone(&backlog), abort: abort.clone() };
-    if server.commands.send(Command::Opened { peer, link }).await.is_err() {
-        return;
-    }
-    let mut carrier = Carrier { socket, server, peer, number, queue, backlog, told: 0 };
-    let reason = tokio::select! {
-        () = abort.cancelled() => "replaced, evicted or too slow",
-        reason = carrier.carry() => reason,
-    };
-    tracing::debug!(%peer, reason, "link closed");
-    // When the actor is gone it has forgotten the link already.
-    let _ = carrier.server.commands.send(Command::Closed { peer, number }).await;
-    crate::ws::close(carrier.socket, None, close_code::NORMAL, reason).await;
-}
-
-struct Carrier {
-    socket: WebSocket,
+/// The viewer's end of a link: what the server peer has for it.
+#[derive(Debug)]
+pub struct Carrier {
     server: ServerPeer,
     peer: PeerId,
     number: u64,
@@ -90,52 +64,43 @@ struct Carrier {
     backlog: Arc<AtomicUsize>,
     /// The backlog that the session heard of last.
     told: usize,
+    abort: CancellationToken,
+}
+
+impl ServerPeer {
+    /// Opens a link; `None` when the tracker goes down. An older one of the same peer is closed.
+    pub async fn link(self, peer: PeerId) -> Option<(Carrier, Intake)> {
+        let (sender, queue) = mpsc::channel(QUEUE_LIMIT);
+        let backlog = Arc::new(AtomicUsize::new(0));
+        let abort = CancellationToken::new();
+        let number = NEXT_LINK.fetch_add(1, Ordering::Relaxed);
+        let link = Link { number, queue: sender, backlog: Arc::clone(&backlog), abort: abort.clone() };
+        self.commands.send(Command::Opened { peer, link }).await.ok()?;
+        let intake = Intake { server: self.clone(), peer, number, window_at: Instant::now(), n_messages: 0 };
+        Some((Carrier { server: self, peer, number, queue, backlog, told: 0, abort }, intake))
+    }
 }
 
 impl Carrier {
-    /// Gives the reason for its end.
-    async fn carry(&mut self) -> &'static str {
-        let mut pings = interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
-        let mut heard_at = Instant::now();
-        let (mut window_at, mut n_messages) = (Instant::now(), 0);
-        loop {
-            let turn = tokio::select! {
-                queued = self.queue.recv() => match queued {
-                    Some(bytes) => self.transmit(bytes).await,
-                    None => Err("the server peer closed it"),
-                },
-                received = self.socket.recv() => {
-                    heard_at = Instant::now();
-                    if heard_at.duration_since(window_at) > RATE_WINDOW {
-                        (window_at, n_messages) = (heard_at, 0);
-                    }
-                    n_messages += 1;
-                    if n_messages > MESSAGE_LIMIT {
-                        Err("too many messages")
-                    } else {
-                        self.receive(received).await
-                    }
-                },
-                _ = pings.tick() => {
-                    if heard_at.elapsed() > IDLE_TIMEOUT {
-                        Err("no sign of life")
-                    } else {
-                        self.write(Message::Ping(Bytes::new())).await
-                    }
-                }
-            };
-            if let Err(reason) = turn {
-                return reason;
-            }
-        }
+    /// Cancelled when the link is to end whatever waits in it.
+    pub fn abort(&self) -> CancellationToken {
+        self.abort.clone()
     }
 
-    async fn transmit(&mut self, bytes: Bytes) -> Result<(), &'static str> {
-        let len = bytes.len();
-        let framed_len = (len + frame_header_len(len)) as u64;
+    /// The next message, once the egress budget lets it pass. Cancelled, it loses the message.
+    ///
+    /// # Errors
+    /// Why there are no more.
+    pub async fn next(&mut self) -> Result<Bytes, &'static str> {
+        let bytes = self.queue.recv().await.ok_or("the server peer closed the link")?;
+        let framed_len = (bytes.len() + frame_header_len(bytes.len())) as u64;
         self.server.budget.pass(framed_len).await.map_err(|Exhausted| "the month's egress is used up")?;
         self.server.meter.record(framed_len);
-        self.write(Message::Binary(bytes)).await?;
+        Ok(bytes)
+    }
+
+    /// A message of this length was handed to the system.
+    pub async fn sent(&mut self, len: usize) {
         let backlog = self.backlog.fetch_sub(len, Ordering::Relaxed).saturating_sub(len);
         if backlog == 0 || backlog + BACKLOG_STEP <= self.told || backlog > self.told + BACKLOG_STEP {
             self.told = backlog;
@@ -143,29 +108,43 @@ impl Carrier {
             // When the actor is gone it has closed the queue, and what is in it still goes out.
             let _ = self.server.commands.send(command).await;
         }
+    }
+
+    /// Ends the link.
+    pub async fn close(self) {
+        // When the actor is gone it has forgotten the link already.
+        let _ = self.server.commands.send(Command::Closed { peer: self.peer, number: self.number }).await;
+    }
+}
+
+/// The same end, as far as the viewer sends.
+#[derive(Debug)]
+pub struct Intake {
+    server: ServerPeer,
+    peer: PeerId,
+    number: u64,
+    window_at: Instant,
+    n_messages: u32,
+}
+
+impl Intake {
+    /// Hands one message of the viewer to the server peer.
+    ///
+    /// # Errors
+    /// When there are too many.
+    pub async fn receive(&mut self, bytes: Bytes) -> Result<(), &'static str> {
+        let now = Instant::now();
+        if now.duration_since(self.window_at) > RATE_WINDOW {
+            (self.window_at, self.n_messages) = (now, 0);
+        }
+        self.n_messages += 1;
+        if self.n_messages > MESSAGE_LIMIT {
+            return Err("too many messages on the link");
+        }
+        let command = Command::Received { peer: self.peer, number: self.number, bytes };
+        // When the actor is gone, the carrier knows it.
+        let _ = self.server.commands.send(command).await;
         Ok(())
-    }
-
-    async fn receive(&mut self, received: Option<Result<Message, axum::Error>>) -> Result<(), &'static str> {
-        match received {
-            Some(Ok(Message::Binary(bytes))) => {
-                let command = Command::Received { peer: self.peer, number: self.number, bytes };
-                let _ = self.server.commands.send(command).await;
-                Ok(())
-            }
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
-            Some(Ok(Message::Text(_))) => Err("messages here are binary"),
-            Some(Ok(Message::Close(_))) | None => Err("closed by the viewer"),
-            Some(Err(_)) => Err("failed, or a message was too long"),
-        }
-    }
-
-    async fn write(&mut self, message: Message) -> Result<(), &'static str> {
-        match timeout(SEND_TIMEOUT, self.socket.send(message)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err("failed"),
-            Err(_) => Err("too slow"),
-        }
     }
 }
 

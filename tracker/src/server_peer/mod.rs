@@ -1,7 +1,7 @@
-//! The server peer: for each channel a task that runs a [`cardume_swarm::Session`] in the server role, with WebSocket
-//! links to viewers.
+//! The server peer: for each channel a task that runs a [`cardume_swarm::Session`] in the server role, with links
+//! to viewers.
 //!
-//! Knows nothing of signalling. What a link says of its peer's id was proven by a resume token before it got here.
+//! Knows nothing of signalling. Whose link it is has been settled before it gets here.
 
 mod actor;
 mod link;
@@ -21,7 +21,7 @@ use crate::egress::{Egress, EgressBudget, Meter};
 use crate::store::Store;
 
 use actor::{Actor, Command};
-pub use link::serve;
+pub use link::{Carrier, Intake};
 
 /// Commands that may wait for a channel's task; links wait when it is full. With whole messages of 64 KiB, 16 MiB.
 const COMMAND_LIMIT: usize = 256;

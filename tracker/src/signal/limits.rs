@@ -4,14 +4,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Time a socket has to join after it opened. (Wild guess: several round trips of a bad connection.)
-pub(super) const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// A socket that takes longer than this to accept one message is closed. (Wild guess.)
-pub(super) const SEND_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often a silent socket is asked whether it lives; half the shortest idle time-out of common proxies (60 s).
-pub(super) const PING_INTERVAL: Duration = Duration::from_secs(30);
-/// Silence after which a socket counts as dead: two pings unanswered, and some.
-pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// Messages that may wait for a slow viewer: two for each of 16 neighbours that connect at once, with candidates.
 pub(super) const OUTBOX_LIMIT: usize = 256;
 /// Messages a viewer may send at once: 16 offers with a dozen candidates each, and as many answers.

@@ -1,13 +1,14 @@
 //! Signalling: who watches a channel, whom a viewer should connect to, and the offers and answers between them.
 //!
-//! Knows nothing of media. [`Registry`] holds who is here, one socket task per viewer speaks the protocol of
-//! [`cardume_wire::signal`].
+//! Knows nothing of media. [`Registry`] holds who is here; for each of them a [`Viewer`] hears and
+//! [`News`] tells what the protocol of [`cardume_wire::signal`] says. Sockets are not seen here.
 
 mod limits;
 mod registry;
-mod socket;
 mod swarm;
+mod viewer;
 
 pub use registry::Registry;
-pub use socket::{Signalling, serve};
+pub(crate) use swarm::to_json;
 pub use swarm::{JoinError, ReportTotals};
+pub use viewer::{Ending, News, Signalling, Viewer};

@@ -49,14 +49,21 @@ fn by_depth(viewers: &[(PeerId, Stats)]) -> String {
     }
     let at_home = |depth: usize| {
         viewers.iter().filter(move |(id, stats)| {
-            stats.n_slots > 0 && stats.paths.iter().any(|path| path.stripe == id.home_stripe() && path.depth == depth)
+            stats.n_slots > 0
+                && stats.paths.iter().any(|path| path.stripe == id.home_stripe() && path.depth == depth)
         })
     };
     let mut text = String::from("\n  age p50 by depth:");
     for (depth, ages) in &mut ages {
         ages.sort_unstable();
         let slots: u32 = at_home(*depth).map(|(_, stats)| stats.n_slots).sum();
-        let _ = write!(text, " {depth}: {} ms of {}, {} feed {slots};", ages.get(ages.len() / 2).copied().unwrap_or(0), ages.len(), at_home(*depth).count());
+        let _ = write!(
+            text,
+            " {depth}: {} ms of {}, {} feed {slots};",
+            ages.get(ages.len() / 2).copied().unwrap_or(0),
+            ages.len(),
+            at_home(*depth).count()
+        );
     }
     text
 }

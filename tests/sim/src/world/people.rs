@@ -6,10 +6,7 @@ use cardume_swarm::{BitsPerSec, Config, Input, Peer};
 use cardume_wire::{PeerId, STRIPE_COUNT};
 use rand_chacha::rand_core::Rng;
 
-use super::{
-    DEATH_NOTICED, Event, PLAYER_INTERVAL, SERVER_LINK_ROUND_TRIPS, SUGGESTED, WELCOME_ROUND_TRIPS, World,
-    index_of,
-};
+use super::{DEATH_NOTICED, Event, PLAYER_INTERVAL, SUGGESTED, WELCOME_ROUND_TRIPS, World, index_of};
 use crate::broadcast::micros;
 use crate::node::{Access, Bereaved, Node, Orphaned};
 use crate::{Incident, Manners, Spacing, What, Who};
@@ -69,16 +66,26 @@ impl World {
     pub(super) fn join(&mut self) {
         let id = PeerId::new(self.nodes.len() as u64);
         let seed = self.rng.next_u64();
-        let welcome_at = self.now + WELCOME_ROUND_TRIPS * self.rtt(id, PeerId::SERVER);
+        let round_trip = self.rtt(id, PeerId::SERVER);
+        let welcome_at = self.now + WELCOME_ROUND_TRIPS * round_trip;
         let node = self.new_node(id, seed, welcome_at);
         self.nodes.push(node);
+        self.schedule(welcome_at - round_trip / 2, Event::Meet(id));
         self.schedule(welcome_at, Event::Welcome(id));
         if let Some((stay, is_silent)) = self.population().stay(id) {
             self.schedule(self.now + stay, Event::Depart { viewer: id, is_silent });
         }
     }
 
-    /// The tracker knows the viewer, and its session begins.
+    /// The tracker knows the viewer: the link stands at the server's end, and what it says goes out behind the welcome.
+    pub(super) fn meet(&mut self, id: PeerId) {
+        if self.live(id).is_some() && self.nodes[0].is_alive {
+            self.stand_link(id, PeerId::SERVER);
+            self.input(PeerId::SERVER, Input::LinkOpened { peer: id });
+        }
+    }
+
+    /// The viewer knows it too, and its session begins.
     pub(super) fn welcome(&mut self, id: PeerId) {
         if self.live(id).is_none() {
             return;
@@ -88,8 +95,9 @@ impl World {
         self.drive(id);
         self.clock(id);
         self.input(id, Input::Suggested { peers });
-        let link_at = self.now + SERVER_LINK_ROUND_TRIPS * self.rtt(id, PeerId::SERVER);
-        self.schedule(link_at, Event::OpenLink(id, PeerId::SERVER));
+        if self.nodes[index_of(id)].uplink.link(PeerId::SERVER).is_some() {
+            self.input(id, Input::LinkOpened { peer: PeerId::SERVER });
+        }
         let first_look = self.now + self.below(PLAYER_INTERVAL);
         self.schedule(first_look, Event::PlayerTick(id));
         self.schedule_freeze(id);

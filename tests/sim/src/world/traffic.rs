@@ -173,12 +173,16 @@ impl World {
         if self.nodes[index_of(b)].uplink.close(a).is_some() {
             self.input(b, Input::LinkClosed { peer: a });
         }
+        self.stand_link(a, b);
+        for (at, peer) in [(a, b), (b, a)] {
+            self.input(at, Input::LinkOpened { peer });
+        }
+    }
+
+    pub(super) fn stand_link(&mut self, a: PeerId, b: PeerId) {
         self.n_links += 1;
         for (at, peer) in [(a, b), (b, a)] {
             self.nodes[index_of(at)].uplink.open(peer, self.n_links);
-        }
-        for (at, peer) in [(a, b), (b, a)] {
-            self.input(at, Input::LinkOpened { peer });
         }
     }
 
