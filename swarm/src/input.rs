@@ -84,6 +84,11 @@ pub enum Input {
         /// How many.
         len: usize,
     },
+    /// The tracker lost this neighbour, which may be dead or just cut off from it.
+    Doubted {
+        /// The other end.
+        peer: PeerId,
+    },
     /// The tracker's clock.
     Clock {
         /// Its time now.

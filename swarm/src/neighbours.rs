@@ -51,6 +51,8 @@ pub(crate) struct Neighbour {
     pub(crate) pinged_at: Option<Instant>,
     /// When it was last asked.
     pub(crate) last_ping_at: Instant,
+    /// Whether it is probably dead, as the tracker lost it, too; an answer dispels that.
+    pub(crate) is_doubted: bool,
     /// Round trip, smoothed as in RFC 6298.
     pub(crate) rtt: Option<Duration>,
     /// Shortest round trip so far.
@@ -86,6 +88,7 @@ impl Neighbour {
             heard_at: now,
             pinged_at: None,
             last_ping_at: now,
+            is_doubted: false,
             rtt: None,
             rtt_min: None,
             backlog: 0,

@@ -18,6 +18,8 @@ const PING_INTERVAL: Duration = Duration::from_secs(3);
 const SERVER_PING_INTERVAL: Duration = Duration::from_secs(10);
 /// An answer takes at most this or three round trips; then the provider counts as dead.
 const ANSWER_MIN: Duration = Duration::from_millis(250);
+/// The same for one that the tracker lost.
+const DOUBTED_MIN: Duration = Duration::from_millis(100);
 /// A link is not given up for a newcomer's before this.
 const SETTLED_AFTER: Duration = Duration::from_secs(5);
 /// A link silent for this long is closed. Data channels themselves notice after some 5 to 30 s.
@@ -98,8 +100,16 @@ impl Peer {
         let Some(neighbour) = self.neighbours.get_mut(from) else { return };
         if neighbour.pinged_at.is_some_and(|at| at.as_micros() == sent_at) {
             neighbour.pinged_at = None;
+            neighbour.is_doubted = false;
             neighbour.measure(now.since(Instant::from_micros(sent_at)));
         }
+    }
+
+    /// Who does not answer now is gone.
+    pub(super) fn on_doubted(&mut self, peer: PeerId, now: Instant) {
+        let Some(neighbour) = self.neighbours.get_mut(peer) else { return };
+        neighbour.is_doubted = true;
+        self.send_ping(peer, now);
     }
 
     pub(super) fn on_goodbye(&mut self, from: PeerId, now: Instant) {
@@ -184,7 +194,9 @@ impl Peer {
     /// Whether the peer does not answer although it was asked.
     pub(super) fn is_silent(&self, peer: PeerId, now: Instant) -> bool {
         let Some(neighbour) = self.neighbours.get(peer) else { return true };
-        let patience = ANSWER_MIN.max(neighbour.rtt_or_guess() * 3);
+        let rtt = neighbour.rtt_or_guess();
+        let patience =
+            if neighbour.is_doubted { DOUBTED_MIN.max(rtt * 3 / 2) } else { ANSWER_MIN.max(rtt * 3) };
         let is_overdue = neighbour.pinged_at.is_some_and(|at| now.since(at) > patience);
         is_overdue && now.since(neighbour.heard_at) > patience
     }
@@ -195,7 +207,8 @@ impl Peer {
         let Some(neighbour) = self.neighbours.get(peer) else { return };
         let silence = now.since(neighbour.heard_at);
         let limit = if neighbour.is_greeted { SILENCE_LIMIT } else { GREETING_LIMIT };
-        if silence > limit && role == Role::Viewer {
+        let is_gone = neighbour.is_doubted && self.is_silent(peer, now);
+        if (silence > limit || is_gone) && role == Role::Viewer {
             self.disconnect(peer, Reason::Silent, now);
             return;
         }

@@ -241,6 +241,7 @@ impl Peer {
             Input::BlockUnverifiable { from, block } => self.on_unverifiable_block(from, block, now),
             Input::Offence { from, kind } => self.on_offence(from, kind, now),
             Input::Backlog { peer, len } => self.on_backlog(peer, len),
+            Input::Doubted { peer } => self.on_doubted(peer, now),
             Input::Clock { wall } => self.wall = Some((wall, now)),
             Input::Player(state) => {
                 self.playhead.set_player(state, now);

@@ -6,7 +6,9 @@ use cardume_swarm::{BitsPerSec, Config, Input, Peer};
 use cardume_wire::{PeerId, STRIPE_COUNT};
 use rand_chacha::rand_core::Rng;
 
-use super::{DEATH_NOTICED, Event, PLAYER_INTERVAL, SUGGESTED, WELCOME_ROUND_TRIPS, World, index_of};
+use super::{
+    DEATH_NOTICED, Event, PLAYER_INTERVAL, SUGGESTED, TRACKER, WELCOME_ROUND_TRIPS, World, index_of,
+};
 use crate::broadcast::micros;
 use crate::node::{Access, Bereaved, Node, Orphaned};
 use crate::{Incident, Manners, Spacing, What, Who};
@@ -17,6 +19,9 @@ const YOUNG_DRAWS: usize = 64;
 const YOUNG_MIN: u64 = 1_000_000;
 /// Joiners of an incident without an interval come within this time, microseconds.
 const JOIN_WITHIN: u64 = 2_000_000;
+/// Of those who die without a word so many are cut off by a dead cable or a sleeping machine, and nobody is told. Of the
+/// others the operating system closes the tracker's socket. Wild guess.
+const UNPLUGGED_PERCENT: u64 = 20;
 /// Viewers learn within this time that the tracker is back, microseconds.
 const RETURN_WITHIN: u64 = 1_500_000;
 
@@ -134,15 +139,27 @@ impl World {
     pub(super) fn die(&mut self, id: PeerId) {
         let now = self.now;
         self.orphan_children(id);
+        let is_unplugged = !id.is_server() && self.below(100) < UNPLUGGED_PERCENT;
+        let told_at = now + self.rtt(id, PeerId::SERVER) / 2;
         let links = self.nodes[index_of(id)].uplink.links();
         let links: Vec<(PeerId, u64)> = links.map(|(peer, link)| (peer, link.number)).collect();
         for (peer, link) in links {
-            // The tracker's side of a WebSocket is told by the operating system.
-            let after =
-                if id.is_server() || peer.is_server() { self.rtt(id, peer) / 2 } else { DEATH_NOTICED };
-            self.schedule(now + after, Event::LinkClosed { at: peer, peer: id, link });
+            let is_told = (id.is_server() || peer.is_server()) && !is_unplugged;
+            let at = if is_told { now + self.rtt(id, peer) / 2 } else { now + DEATH_NOTICED };
+            self.schedule(at, Event::LinkClosed { at: peer, peer: id, link });
+            if !peer.is_server() && !id.is_server() && !is_unplugged {
+                let at = told_at + TRACKER + self.rtt(PeerId::SERVER, peer) / 2;
+                self.schedule(at, Event::Doubt { at: peer, peer: id });
+            }
         }
         self.stop(id);
+    }
+
+    /// The tracker tells those to whom it introduced the lost one.
+    pub(super) fn doubt(&mut self, at: PeerId, peer: PeerId) {
+        if self.nodes[0].is_alive && self.live(at).is_some() {
+            self.input(at, Input::Doubted { peer });
+        }
     }
 
     /// Those whom the dead one fed notice it by themselves; how long that takes is measured.
