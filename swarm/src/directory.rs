@@ -8,6 +8,7 @@ use cardume_wire::{PeerId, STRIPE_COUNT, Stripe};
 
 use crate::Instant;
 use crate::neighbours::Status;
+use crate::uploads::Claim;
 
 /// Viewers among which a suggestion is drawn: near enough to the best, and not always the same, as a pair may be unable
 /// to connect.
@@ -31,6 +32,8 @@ pub(crate) struct Directory {
     roomy: [BTreeSet<Place>; STRIPE_COUNT as usize],
     /// By home stripe, those with a child that would give way to one that feeds others.
     yielding: [BTreeSet<Place>; STRIPE_COUNT as usize],
+    /// By home stripe, those with a child that would give way to one that contributes anything.
+    idling: [BTreeSet<Place>; STRIPE_COUNT as usize],
     /// When promises end, and whose.
     promised: VecDeque<(Instant, PeerId)>,
     /// By stripe, those who asked in vain, and when; the first is served first.
@@ -64,8 +67,8 @@ impl Entry {
 pub(crate) struct Search {
     pub(crate) asker: PeerId,
     pub(crate) stripe: Stripe,
-    /// Whether the asker can feed others in this stripe: then it may take the place of one that cannot.
-    pub(crate) feeds: bool,
+    /// Whose place the asker may take: that of those with less.
+    pub(crate) claim: Claim,
     /// Milliseconds that the path may have at most.
     pub(crate) age_limit: u16,
 }
@@ -110,7 +113,7 @@ impl Directory {
     pub(crate) fn wait(&mut self, search: Search, now: Instant) {
         let waiting = &mut self.waiting[search.stripe.index()];
         waiting.retain(|(_, other)| other.asker != search.asker);
-        if waiting.len() < WAITING_LIMIT && search.feeds {
+        if waiting.len() < WAITING_LIMIT && search.claim == Claim::Feeds {
             waiting.push_front((now, search));
         } else if waiting.len() < WAITING_LIMIT {
             waiting.push_back((now, search));
@@ -151,24 +154,28 @@ impl Directory {
     }
 
     /// The nearest to the server for who feeds others; who does not gets the farthest that is near enough, as it would
-    /// have to give way sooner or later.
+    /// have to give way sooner or later. When nobody has room, those with less of a claim make some.
     fn candidates(&self, search: Search) -> Vec<PeerId> {
         let index = search.stripe.index();
         let is_able = |place: &&Place| place.rank <= search.age_limit && place.peer != search.asker;
-        let roomy = &self.roomy[index];
-        if !search.feeds {
-            let split = Place { is_abroad: false, rank: LEAF_RANK, peer: PeerId::new(u64::MAX) };
-            let near = roomy.range(..=split).rev().filter(is_able);
-            let far = roomy.range(split..).filter(is_able);
-            return near.chain(far).take(DRAWN_FROM).map(|place| place.peer).collect();
-        }
         let first = |set: &BTreeSet<Place>| -> Vec<Place> {
             set.iter().filter(is_able).take(DRAWN_FROM).copied().collect()
         };
-        let mut found = first(roomy);
-        found.extend(first(&self.yielding[index]));
-        found.sort_unstable();
-        found.dedup();
+        let roomy = &self.roomy[index];
+        let mut found = match search.claim {
+            Claim::Feeds => [first(roomy), first(&self.yielding[index])].concat(),
+            Claim::Idle | Claim::Contributes => {
+                let split = Place { is_abroad: false, rank: LEAF_RANK, peer: PeerId::new(u64::MAX) };
+                let near = roomy.range(..=split).rev().filter(is_able);
+                near.chain(roomy.range(split..).filter(is_able)).take(DRAWN_FROM).copied().collect()
+            }
+        };
+        if search.claim == Claim::Feeds {
+            found.sort_unstable();
+            found.dedup();
+        } else if search.claim == Claim::Contributes && found.is_empty() {
+            found = first(&self.idling[index]);
+        }
         found.into_iter().take(DRAWN_FROM).map(|place| place.peer).collect()
     }
 
@@ -198,6 +205,7 @@ impl Directory {
                 let place = place(peer, before, stripe);
                 self.roomy[stripe.index()].remove(&place);
                 self.yielding[stripe.index()].remove(&place);
+                self.idling[stripe.index()].remove(&place);
             }
         }
         if let Some(entry) = entry {
@@ -215,6 +223,9 @@ impl Directory {
             let room = entry.status.free.saturating_add(entry.status.yields);
             if !place.is_abroad && entry.status.yields > 0 && room > entry.n_promised() {
                 self.yielding[stripe.index()].insert(place);
+            }
+            if !place.is_abroad && entry.status.idle > entry.n_promised() {
+                self.idling[stripe.index()].insert(place);
             }
         }
         self.entries.insert(peer, entry);
@@ -234,11 +245,11 @@ mod tests {
     const IDS: [PeerId; 4] = [PeerId::new(8), PeerId::new(9), PeerId::new(10), PeerId::new(11)];
 
     fn status(age: u16, free: u16, yields: u16) -> Status {
-        Status { slots: 8, free, ages: [age; STRIPE_COUNT as usize], yields, wait: 0 }
+        Status { slots: 8, free, ages: [age; STRIPE_COUNT as usize], yields, wait: 0, idle: 0 }
     }
 
-    fn search(feeds: bool) -> Search {
-        Search { asker: PeerId::new(16), stripe: IDS[0].home_stripe(), feeds, age_limit: u16::MAX }
+    fn search(claim: Claim) -> Search {
+        Search { asker: PeerId::new(16), stripe: IDS[0].home_stripe(), claim, age_limit: u16::MAX }
     }
 
     fn first(directory: &mut Directory, search: Search, at_ms: u64) -> Option<PeerId> {
@@ -251,33 +262,33 @@ mod tests {
         let mut directory = Directory::default();
         directory.update(IDS[1], status(300, 2, 0));
         directory.update(IDS[0], status(700, 2, 0));
-        assert_eq!(first(&mut directory, search(false), 0), Some(IDS[0]));
+        assert_eq!(first(&mut directory, search(Claim::Idle), 0), Some(IDS[0]));
     }
 
     #[test]
     fn a_promised_slot_is_free_again_when_nobody_came() {
         let mut directory = Directory::default();
         directory.update(IDS[0], status(300, 1, 0));
-        assert_eq!(first(&mut directory, search(false), 0), Some(IDS[0]));
-        assert_eq!(first(&mut directory, search(false), 100), None);
-        assert_eq!(first(&mut directory, search(false), 3_100), Some(IDS[0]));
+        assert_eq!(first(&mut directory, search(Claim::Idle), 0), Some(IDS[0]));
+        assert_eq!(first(&mut directory, search(Claim::Idle), 100), None);
+        assert_eq!(first(&mut directory, search(Claim::Idle), 3_100), Some(IDS[0]));
     }
 
     #[test]
     fn who_feeds_others_is_sent_to_the_full_too() {
         let mut directory = Directory::default();
         directory.update(IDS[0], status(300, 0, 1));
-        assert_eq!(first(&mut directory, search(false), 0), None);
-        assert_eq!(first(&mut directory, search(true), 0), Some(IDS[0]));
+        assert_eq!(first(&mut directory, search(Claim::Idle), 0), None);
+        assert_eq!(first(&mut directory, search(Claim::Feeds), 0), Some(IDS[0]));
     }
 
     #[test]
     fn nobody_is_sent_to_himself_to_the_gone_or_to_longer_paths_than_asked() {
         let mut directory = Directory::default();
         directory.update(IDS[0], status(300, 1, 0));
-        assert_eq!(first(&mut directory, Search { asker: IDS[0], ..search(true) }, 0), None);
-        assert_eq!(first(&mut directory, Search { age_limit: 299, ..search(true) }, 0), None);
+        assert_eq!(first(&mut directory, Search { asker: IDS[0], ..search(Claim::Feeds) }, 0), None);
+        assert_eq!(first(&mut directory, Search { age_limit: 299, ..search(Claim::Feeds) }, 0), None);
         directory.remove(IDS[0]);
-        assert_eq!(first(&mut directory, search(true), 0), None);
+        assert_eq!(first(&mut directory, search(Claim::Feeds), 0), None);
     }
 }

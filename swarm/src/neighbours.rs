@@ -34,6 +34,7 @@ pub(crate) struct Status {
     pub(crate) ages: [u16; STRIPE_COUNT as usize],
     pub(crate) yields: u16,
     pub(crate) wait: u16,
+    pub(crate) idle: u16,
 }
 
 /// One link that stands.
@@ -244,11 +245,6 @@ impl Neighbours {
             self.connecting.insert(peer, now);
         }
         chosen
-    }
-
-    /// Whether a connection to this peer is under way.
-    pub(crate) fn is_connecting(&self, peer: PeerId) -> bool {
-        self.connecting.contains_key(&peer)
     }
 
     /// Marks a peer as being connected, for a reason of the caller's; false when that would be wrong.

@@ -19,8 +19,31 @@ pub(crate) struct Child {
     pub(crate) tracks: TrackSet,
     /// Stripes it said it could push to others.
     pub(crate) slots: u16,
+    pub(crate) claim: Claim,
     /// It was told to look elsewhere, and is pushed to until then.
     pub(crate) leaves_at: Option<Instant>,
+}
+
+/// How much right somebody has to be fed, least first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Claim {
+    /// It pushes nothing to anybody.
+    Idle,
+    /// It pushes other stripes.
+    Contributes,
+    /// It pushes this stripe.
+    Feeds,
+}
+
+impl Claim {
+    /// Of a viewer that could push so many stripes to others, on this one.
+    pub(crate) fn of(peer: PeerId, slots: u16, stripe: Stripe) -> Self {
+        match slots {
+            0 => Self::Idle,
+            _ if peer.home_stripe() == stripe => Self::Feeds,
+            _ => Self::Contributes,
+        }
+    }
 }
 
 /// The children of each stripe.
@@ -40,8 +63,8 @@ impl Uploads {
     pub(crate) fn takers(&self, block: BlockId) -> Vec<(PeerId, Class)> {
         let class = |child: &Child| match child {
             Child { leaves_at: Some(_), .. } => Class::Startup,
-            Child { slots: 0, .. } => Class::Push,
-            _ => Class::Forward,
+            Child { claim: Claim::Feeds, .. } => Class::Forward,
+            _ => Class::Push,
         };
         let children = self.children(block.number.stripe());
         let takers = children.filter(|(_, child)| child.tracks.contains(block.track));

@@ -6,7 +6,7 @@ use cardume_swarm::{
     TrackFacts,
 };
 use cardume_wire::link::{Control, TrackBlocks};
-use cardume_wire::{BlockId, BlockNumber, Epoch, PeerId, Stripe, TrackId, TrackSet, WallTime};
+use cardume_wire::{BlockId, BlockNumber, Epoch, PeerId, STRIPE_COUNT, Stripe, TrackId, TrackSet, WallTime};
 use proptest::prelude::*;
 
 fn peer_id() -> impl Strategy<Value = PeerId> {
@@ -78,8 +78,15 @@ fn control() -> impl Strategy<Value = Control> {
         any::<u64>().prop_map(|sent_at| Control::Ping { sent_at }),
         any::<u64>().prop_map(|sent_at| Control::Pong { sent_at }),
         Just(Control::Goodbye),
-        (any::<u16>(), any::<u16>(), any::<[u16; 4]>(), any::<u16>(), any::<u16>()).prop_map(
-            |(slots, free, ages, yields, wait)| Control::Status { slots, free, ages, yields, wait }
+        any::<(u16, u16, [u16; STRIPE_COUNT as usize], [u16; 3])>().prop_map(
+            |(slots, free, ages, [yields, wait, idle])| Control::Status {
+                slots,
+                free,
+                ages,
+                yields,
+                wait,
+                idle
+            }
         ),
     ]
 }

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 
 /// How many stripes the blocks of a track are dealt to.
 ///
-/// Four: enough that the loss of one provider costs a quarter of the blocks, few enough that the control traffic
-/// of a neighbour stays small. Starting value of the overlay's design, to be measured.
+/// Eight: uplinks are used in slices of an eighth of the stream, and trees get wide and flat, as a viewer that can send
+/// the stream once feeds eight others in its home stripe. With four, in the simulator at a resource index of 1.4, a
+/// slice lost at each uplink was more than there was to spare.
 pub const STRIPE_COUNT: u8 = 8;
 
 /// Text that is not a valid id; says what would be.

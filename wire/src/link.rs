@@ -100,7 +100,7 @@ pub enum Control {
         /// Of these tracks.
         #[n(1)]
         tracks: TrackSet,
-        /// Children the asker could have in this stripe: 0 unless it is the asker's home stripe.
+        /// Stripes that the asker could push to others, all its children together.
         #[n(2)]
         slots: u16,
         /// Whether nobody pushes this stripe to the asker now.
@@ -212,6 +212,9 @@ pub enum Control {
         /// Milliseconds that one child more would wait for its share of a key frame, after all others.
         #[n(4)]
         wait: u16,
+        /// Children that would give way to one that pushes anything to others.
+        #[n(5)]
+        idle: u16,
     },
     /// Whole parts of a film that the sender holds, or holds no longer. Adds to what it said before.
     #[n(14)]

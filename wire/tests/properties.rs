@@ -75,9 +75,11 @@ fn controls() -> impl Strategy<Value = Control> {
         any::<u64>().prop_map(|sent_at| Control::Ping { sent_at }),
         any::<u64>().prop_map(|sent_at| Control::Pong { sent_at }),
         Just(Control::Goodbye),
-        any::<(u16, u16, [u16; 4], u16, u16)>().prop_map(|(slots, free, ages, yields, wait)| {
-            Control::Status { slots, free, ages, yields, wait }
-        }),
+        any::<(u16, u16, [u16; STRIPE_COUNT as usize], [u16; 3])>().prop_map(
+            |(slots, free, ages, [yields, wait, idle])| {
+                Control::Status { slots, free, ages, yields, wait, idle }
+            }
+        ),
     ]
 }
 
@@ -187,8 +189,8 @@ prop_assert_eq!(Message::decode(&bytes), Ok(message));
 
 #[test]
 fn consecutive_blocks_are_dealt_to_all_stripes() {
-    let dealt: Vec<_> = (0..8).map(|number| BlockNumber(number).stripe().index()).collect();
-    assert_eq!(dealt, [0, 1, 2, 3, 0, 1, 2, 3]);
+    let dealt: Vec<_> = (0..10).map(|number| BlockNumber(number).stripe().index()).collect();
+    assert_eq!(dealt, [0, 1, 2, 3, 4, 5, 6, 7, 0, 1]);
     assert_eq!(Stripe::all().count(), usize::from(STRIPE_COUNT));
     assert_eq!(Stripe::new(STRIPE_COUNT), None);
 }

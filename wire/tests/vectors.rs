@@ -100,7 +100,14 @@ fn controls() -> Vec<Control> {
         Control::Ping { sent_at: 1_234_567_890_123 },
         Control::Pong { sent_at: u64::MAX },
         Control::Goodbye,
-        Control::Status { slots: 6, free: 2, ages: [120, 0, UNKNOWN_AGE, 300], yields: 1, wait: 180 },
+        Control::Status {
+            slots: 6,
+            free: 2,
+            ages: [120, 0, UNKNOWN_AGE, 300, 90, 250, UNKNOWN_AGE, 1400],
+            yields: 1,
+            wait: 180,
+            idle: 0,
+        },
         Control::HaveParts {
             epoch: Epoch(7),
             whole: vec![TrackParts { track: TrackId(0), first: 70_000, bits: bits(&[0xA5, 0x01]) }],

@@ -9,7 +9,7 @@ use cardume_wire::{BlockId, BlockNumber, PeerId, STRIPE_COUNT, Stripe, TrackSet}
 use super::Peer;
 use super::children::{LATENESS_LIMIT, RESERVE};
 use crate::pacer::{Cargo, Class};
-use crate::uploads::{Child, RELEASE_GRACE};
+use crate::uploads::{Child, Claim, RELEASE_GRACE};
 use crate::{BitsPerSec, Instant, PartFacts, Role};
 
 /// A child is not made to give way before it has been served for so long.
@@ -28,17 +28,23 @@ const STARTUP_WAIT_LIMIT: Duration = Duration::from_secs(1);
 pub(super) struct Ask {
     pub(super) stripe: Stripe,
     pub(super) tracks: TrackSet,
+    /// Stripes that the asker could push to others.
     pub(super) slots: u16,
+    pub(super) claim: Claim,
     pub(super) is_starving: bool,
 }
 
 /// How much right a child has to its slot, least first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum ChildRank {
+    /// It pushes nothing to anybody.
+    Idle,
     /// It is fed outside our home stripe, as nobody else did.
     Abroad,
-    /// It could feed so many others.
-    Home { slots: u16 },
+    /// It is a leaf in this stripe and feeds others elsewhere.
+    Leaf,
+    /// It could feed so many others in this stripe.
+    Feeds { slots: u16 },
 }
 
 impl Peer {
@@ -53,7 +59,7 @@ impl Peer {
         };
         let is_child = self.uploads.child(from, stripe).is_some_and(|child| child.leaves_at.is_none());
         let has_room = is_child
-            || (self.has_slot_for(ask) && (ask.slots > 0 || !self.is_starting_others(now)))
+            || (self.has_slot_for(ask) && (ask.claim == Claim::Feeds || !self.is_starting_others(now)))
             || self.make_way(from, ask, now);
         if !has_room && self.may_start(from, ask, now) {
             self.start(from, ask, now);
@@ -70,7 +76,7 @@ impl Peer {
         self.uploads.add(
             from,
             stripe,
-            Child { since, tracks: ask.tracks, slots: ask.slots, leaves_at: None },
+            Child { since, tracks: ask.tracks, slots: ask.slots, claim: ask.claim, leaves_at: None },
         );
         self.send_control(from, Control::Accept { stripe, path }, now);
         self.catch_up(from, stripe, now);
@@ -117,9 +123,13 @@ impl Peer {
             Stripe::all().filter(|stripe| self.config.role == Role::Viewer || *stripe == ask.stripe);
         let weakest = stripes.filter_map(|stripe| self.weakest_child(stripe, asker, now)).min();
         let Some((rank, stripe, peer)) = weakest else { return false };
+        let feeds = ask.claim == Claim::Feeds;
         let gives_way = match rank {
-            ChildRank::Abroad => true,
-            ChildRank::Home { slots } => ask.slots >= slots.saturating_mul(2).saturating_add(REDIRECT_GAIN),
+            ChildRank::Idle => feeds || (ask.claim == Claim::Contributes && ask.is_starving),
+            ChildRank::Abroad | ChildRank::Leaf => feeds,
+            ChildRank::Feeds { slots } => {
+                feeds && ask.slots >= slots.saturating_mul(2).saturating_add(REDIRECT_GAIN)
+            }
         };
         if !gives_way {
             return false;
@@ -138,11 +148,16 @@ impl Peer {
         now: Instant,
     ) -> Option<(ChildRank, Stripe, PeerId)> {
         let is_home = self.config.role == Role::Server || stripe == self.config.id.home_stripe();
-        let rank = |slots| if is_home { ChildRank::Home { slots } } else { ChildRank::Abroad };
+        let rank = |child: &Child| match child {
+            Child { claim: Claim::Idle, .. } => ChildRank::Idle,
+            _ if !is_home => ChildRank::Abroad,
+            Child { claim: Claim::Contributes, .. } => ChildRank::Leaf,
+            Child { slots, .. } => ChildRank::Feeds { slots: *slots },
+        };
         let settled = self.uploads.children(stripe).filter(|(peer, child)| {
             *peer != asker && child.leaves_at.is_none() && now.since(child.since) > REDIRECT_AFTER
         });
-        settled.map(|(peer, child)| (rank(child.slots), stripe, peer)).min()
+        settled.map(|(peer, child)| (rank(child), stripe, peer)).min()
     }
 
     /// Whether the server may feed a joiner for the moment that it takes to find others: all stripes of it, or none.
@@ -162,7 +177,11 @@ impl Peer {
     fn start(&mut self, from: PeerId, ask: Ask, now: Instant) {
         let stripe = ask.stripe;
         let leaves_at = Some(now + RELEASE_GRACE);
-        self.uploads.add(from, stripe, Child { since: now, tracks: ask.tracks, slots: ask.slots, leaves_at });
+        self.uploads.add(
+            from,
+            stripe,
+            Child { since: now, tracks: ask.tracks, slots: ask.slots, claim: ask.claim, leaves_at },
+        );
         self.send_control(from, Control::Accept { stripe, path: Vec::new() }, now);
         self.catch_up(from, stripe, now);
         self.refuse_asker(from, ask, now);
@@ -184,7 +203,7 @@ impl Peer {
         let lacking = |part: &PartFacts| self.lacking(to, part, stripe);
         let blocks: Vec<(PartId, Vec<BlockId>)> = parts.iter().map(|part| (part.id, lacking(part))).collect();
         let n_blocks: usize = blocks.iter().map(|(_, blocks)| blocks.len()).sum();
-        let feeds = self.uploads.child(to, stripe).is_some_and(|child| child.slots > 0);
+        let feeds = self.uploads.child(to, stripe).is_some_and(|child| child.claim == Claim::Feeds);
         let n_parts = parts.len();
         let class = match (n_blocks * 8 <= n_parts, feeds) {
             (false, _) => Class::Startup,

@@ -8,6 +8,7 @@ use cardume_wire::{PeerId, STRIPE_COUNT, Stripe};
 use super::Peer;
 use crate::directory::Search;
 use crate::uplink::Sent;
+use crate::uploads::Claim;
 use crate::{BitsPerSec, Instant, Role};
 
 /// Share of the uplink that is not given to children but kept for repair, joiners and bursts: 1/5.
@@ -121,12 +122,12 @@ impl Peer {
     }
 
     pub(super) fn release(&mut self, peer: PeerId, stripe: Stripe, first: &[PeerId], now: Instant) {
-        let slots = self.uploads.child(peer, stripe).map_or(0, |child| child.slots);
+        let claim = self.uploads.child(peer, stripe).map_or(Claim::Idle, |child| child.claim);
         self.uploads.release(peer, stripe, now);
         let hints = match self.config.role {
             Role::Viewer => self.hints(peer, stripe, first),
             Role::Server => {
-                let search = Search { asker: peer, stripe, feeds: slots > 0, age_limit: u16::MAX };
+                let search = Search { asker: peer, stripe, claim, age_limit: u16::MAX };
                 first.iter().copied().chain(self.search(search, now)).collect()
             }
         };
@@ -160,7 +161,8 @@ impl Peer {
             // The last child of a stripe feeds all others.
             let Some((_, stripe)) = counts.filter(|(n, _)| *n > 1).max() else { return };
             let staying = self.uploads.children(stripe).filter(|(_, child)| child.leaves_at.is_none());
-            let weakest = staying.min_by_key(|(_, child)| (child.slots, core::cmp::Reverse(child.since)));
+            let weakest =
+                staying.min_by_key(|(_, child)| (child.claim, child.slots, core::cmp::Reverse(child.since)));
             let Some((peer, _)) = weakest else { return };
             self.release(peer, stripe, &[], now);
         }

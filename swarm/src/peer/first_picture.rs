@@ -13,6 +13,7 @@ use cardume_wire::{BlockId, BlockNumber, PeerId, Stripe, TrackSet};
 use super::Peer;
 use super::admission::Ask;
 use crate::pacer::Class;
+use crate::uploads::Claim;
 use crate::window::Block;
 use crate::{BitsPerSec, Instant, PartFacts, Role};
 
@@ -65,7 +66,7 @@ impl Peer {
     /// for itself: where it is sent there depends on how many it can feed.
     fn send_on(&mut self, to: PeerId, now: Instant) {
         for stripe in Stripe::all().filter(|stripe| *stripe != to.home_stripe()) {
-            let ask = Ask { stripe, tracks: TrackSet::ALL, slots: 0, is_starving: true };
+            let ask = Ask { stripe, tracks: TrackSet::ALL, slots: 0, claim: Claim::Idle, is_starving: true };
             if !self.has_slot_for(ask) && !self.may_start(to, ask, now) {
                 self.refuse_asker(to, ask, now);
             }

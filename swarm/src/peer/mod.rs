@@ -30,7 +30,7 @@ use crate::playhead::Playhead;
 use crate::stripes::Stripes;
 use crate::time::micros;
 use crate::uplink::UplinkEstimate;
-use crate::uploads::Uploads;
+use crate::uploads::{Claim, Uploads};
 use crate::window::Window;
 use crate::{CatalogFacts, Config, Input, Instant, NeighbourStats, Outgoing, Output, Phase, Role, Stats};
 
@@ -265,7 +265,8 @@ impl Peer {
         match control {
             Control::Hello { version, epoch } => self.on_hello(from, version, epoch, now),
             Control::Subscribe { stripe, tracks, slots, is_starving } => {
-                let ask = admission::Ask { stripe, tracks, slots, is_starving };
+                let claim = Claim::of(from, slots, stripe);
+                let ask = admission::Ask { stripe, tracks, slots, claim, is_starving };
                 self.on_subscribe(from, ask, now);
             }
             Control::Accept { stripe, path } => self.on_accept(from, stripe, path, now),
@@ -281,8 +282,9 @@ impl Peer {
             Control::Goodbye => self.on_goodbye(from, now),
             // Of films, which viewers do not play yet.
             Control::HaveParts { .. } | Control::RequestIndex { .. } => {}
-            Control::Status { slots, free, ages, yields, wait } => {
-                self.on_status(from, crate::neighbours::Status { slots, free, ages, yields, wait }, now);
+            Control::Status { slots, free, ages, yields, wait, idle } => {
+                let status = crate::neighbours::Status { slots, free, ages, yields, wait, idle };
+                self.on_status(from, status, now);
             }
         }
     }

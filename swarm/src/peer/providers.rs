@@ -199,8 +199,7 @@ impl Peer {
         if is_server_new_to_us || !peer.is_server() {
             self.tell_all(peer, now);
         }
-        let is_home = stripe == self.config.id.home_stripe();
-        let slots = if is_home { u16::try_from(self.n_slots()).unwrap_or(u16::MAX) } else { 0 };
+        let slots = u16::try_from(self.n_slots()).unwrap_or(u16::MAX);
         let is_starving = is_needed && !self.is_still_fed(stripe, now);
         let ask = Control::Subscribe { stripe, tracks: TrackSet::ALL, slots, is_starving };
         self.stripes.lane_mut(stripe).successor = Some(Successor { peer, asked_at: now, accepted: None });

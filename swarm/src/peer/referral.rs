@@ -8,6 +8,7 @@ use super::Peer;
 use super::admission::Ask;
 use super::status::AGE_STEP;
 use crate::directory::Search;
+use crate::uploads::Claim;
 use crate::{Instant, Role};
 
 impl Peer {
@@ -27,7 +28,12 @@ impl Peer {
             Some(age) if !ask.is_starving => age.saturating_sub(AGE_STEP),
             _ => u16::MAX,
         };
-        let search = Search { asker: peer, stripe: ask.stripe, feeds: ask.slots > 0, age_limit };
+        // Who is fed already takes nobody's place for a shorter path, unless all below it gain by that.
+        let claim = match ask.claim {
+            Claim::Contributes if !ask.is_starving => Claim::Idle,
+            claim => claim,
+        };
+        let search = Search { asker: peer, stripe: ask.stripe, claim, age_limit };
         let hints = self.search(search, now).into_iter().collect();
         self.send_control(peer, Control::Refuse { stripe: ask.stripe, hints }, now);
     }
@@ -42,16 +48,17 @@ impl Peer {
             })
         };
         let children = || self.uploads.children(stripe);
-        let said: Vec<(u16, PeerId)> = children().map(|(peer, child)| (child.slots, peer)).collect();
+        let said: Vec<(Claim, u16, PeerId)> =
+            children().map(|(peer, child)| (child.claim, child.slots, peer)).collect();
         let mut able = said;
         able.sort_unstable_by(|a, b| b.cmp(a));
         let roomy = self.neighbours.iter().map(|(peer, _)| peer).filter(|peer| has_room(*peer));
         let mut hints: Vec<PeerId> = first.to_vec();
-        hints.extend(able.iter().map(|(_, peer)| *peer).filter(|peer| has_room(*peer)));
+        hints.extend(able.iter().map(|(_, _, peer)| *peer).filter(|peer| has_room(*peer)));
         hints.extend(roomy);
         // With a server to ask there are better ways than down the tree.
         if self.neighbours.get(PeerId::SERVER).is_none() {
-            hints.extend(able.iter().filter(|(slots, _)| *slots > 0).map(|(_, peer)| *peer));
+            hints.extend(able.iter().filter(|(claim, ..)| *claim == Claim::Feeds).map(|(_, _, peer)| *peer));
         }
         let mut unique: Vec<PeerId> = Vec::new();
         for hint in hints {

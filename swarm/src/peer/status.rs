@@ -6,6 +6,7 @@ use cardume_wire::link::{Control, UNKNOWN_AGE};
 use cardume_wire::{PeerId, STRIPE_COUNT, Stripe};
 
 use super::Peer;
+use crate::uploads::{Child, Claim};
 use crate::{Instant, Role};
 
 /// Between two words on our place, if it changed.
@@ -80,9 +81,11 @@ impl Peer {
 
     fn status(&self) -> Control {
         let ages = self.stripes.ages();
-        let [slots, free, yields] =
-            [self.n_slots(), self.n_free(), self.n_yielding()].map(|n| u16::try_from(n).unwrap_or(u16::MAX));
-        Control::Status { slots, free, ages, yields, wait: self.wait_ms() }
+        let n_leaves = self.n_children(|child| child.claim != Claim::Feeds);
+        let n_idle = self.n_children(|child| child.claim == Claim::Idle);
+        let [slots, free, yields, idle] =
+            [self.n_slots(), self.n_free(), n_leaves, n_idle].map(|n| u16::try_from(n).unwrap_or(u16::MAX));
+        Control::Status { slots, free, ages, yields, wait: self.wait_ms(), idle }
     }
 
     /// Milliseconds until one child more would have its share of the largest part, after all others.
@@ -92,10 +95,10 @@ impl Peer {
         u16::try_from(bits.saturating_mul(1000) / rate.0).unwrap_or(UNKNOWN_AGE - 1)
     }
 
-    /// Children that would give way to one that can feed others.
-    fn n_yielding(&self) -> usize {
+    /// Children of this kind that stay.
+    fn n_children(&self, is_meant: impl Fn(&Child) -> bool) -> usize {
         let children = Stripe::all().flat_map(|stripe| self.uploads.children(stripe));
-        children.filter(|(_, child)| child.leaves_at.is_none() && child.slots == 0).count()
+        children.filter(|(_, child)| child.leaves_at.is_none() && is_meant(child)).count()
     }
 }
 
@@ -108,8 +111,15 @@ fn room_in(status: &Control) -> Option<(u16, u16)> {
 
 fn is_news(told: &Control, status: &Control) -> bool {
     let (
-        Control::Status { slots, free, ages, yields, wait },
-        Control::Status { slots: slots2, free: free2, ages: ages2, yields: yields2, wait: wait2 },
+        Control::Status { slots, free, ages, yields, wait, idle },
+        Control::Status {
+            slots: slots2,
+            free: free2,
+            ages: ages2,
+            yields: yields2,
+            wait: wait2,
+            idle: idle2,
+        },
     ) = (told, status)
     else {
         return true;
@@ -118,6 +128,7 @@ fn is_news(told: &Control, status: &Control) -> bool {
     slots != slots2
         || (*free == 0) != (*free2 == 0)
         || (*yields == 0) != (*yields2 == 0)
+        || (*idle == 0) != (*idle2 == 0)
         || has_moved((wait, wait2))
         || ages.iter().zip(ages2).any(has_moved)
 }
