@@ -140,7 +140,7 @@ impl Descriptor {
 
     /// The form for [`Descriptor::verify_list`], which a film's index vouches for; shorter than the signed one.
     pub fn list(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(LIST_FIXED_LEN + self.hashes.len() * HASH_LEN);
+        let mut bytes = Vec::with_capacity(list_len(self.hashes.len()));
         bytes.push(LIST_VERSION);
         bytes.extend_from_slice(&self.part.epoch.0.to_be_bytes());
         bytes.push(self.part.track.0);
@@ -249,6 +249,11 @@ fn decode_part(reader: &mut Reader<'_>) -> Option<PartId> {
 fn decode_hashes(bytes: &[u8]) -> Option<Vec<BlockHash>> {
     let (hashes, rest) = bytes.as_chunks::<HASH_LEN>();
     rest.is_empty().then(|| hashes.to_vec())
+}
+
+/// Bytes of the unsigned descriptor of a part with so many blocks.
+pub(crate) const fn list_len(n_blocks: usize) -> usize {
+    LIST_FIXED_LEN + n_blocks * HASH_LEN
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "there are no more blocks than bytes")]

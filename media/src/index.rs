@@ -10,16 +10,17 @@ use crate::descriptor::{BlockHash, HASH_LEN, PART_LEN_LIMIT, PartId, hash_block}
 use crate::read::Reader;
 use crate::{Catalog, MediaTime};
 
-/// Parts of one page, but for the last one, which may have fewer: 8.5 minutes of parts of 2 s, and a page of 8 KiB
-/// that does not hold up the first block much.
+/// Parts of one page, but for the last one, which may have fewer: two minutes of parts of 2 s. A page of 2 KiB does not
+/// hold up the first block; with pages of 8 KiB, half of what a server could send to a flash crowd was index (simulator,
+/// `vod-flash`).
 pub const INDEX_PAGE_PARTS: usize = PAGE_PARTS as usize;
-/// Pages of one track's index at most: 36 hours of parts of 2 s, and 6 KiB of the catalog.
+/// Pages of one track's index at most: 9 hours of parts of 2 s, and 6 KiB of the catalog.
 pub const INDEX_PAGE_LIMIT: usize = 256;
 /// Bytes of one page at most.
-pub const INDEX_PAGE_LEN_LIMIT: usize = PAGE_FIXED_LEN + INDEX_PAGE_PARTS * ENTRY_LEN;
+pub const INDEX_PAGE_LEN_LIMIT: usize = index_page_len(INDEX_PAGE_PARTS);
 
 /// See [`INDEX_PAGE_PARTS`]; sequences are counted in `u32`.
-const PAGE_PARTS: u32 = 256;
+const PAGE_PARTS: u32 = 64;
 /// Form of a page's bytes; another one is refused.
 const VERSION: u8 = 1;
 /// Bytes before the entries: version, epoch, track, page, first block.
@@ -144,7 +145,7 @@ impl TrackIndex {
 impl IndexPage {
     /// The bytes that travel, for [`IndexPage::verify`]; at most [`INDEX_PAGE_LEN_LIMIT`].
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(PAGE_FIXED_LEN + self.parts.len() * ENTRY_LEN);
+        let mut bytes = Vec::with_capacity(index_page_len(self.parts.len()));
         bytes.push(VERSION);
         bytes.extend_from_slice(&self.id.epoch.0.to_be_bytes());
         bytes.push(self.id.track.0);
@@ -234,6 +235,11 @@ impl IndexedPart {
         self.start.saturating_add(self.duration)
     }
 
+    /// Bytes of its unsigned descriptor.
+    pub const fn descriptor_len(&self) -> usize {
+        crate::descriptor::list_len(self.n_blocks() as usize)
+    }
+
     fn decode(reader: &mut Reader<'_>, part: PartId, first_block: BlockNumber) -> Option<Self> {
         let entry = Self {
             part,
@@ -251,6 +257,11 @@ impl IndexedPart {
         let has_len = (1..=PART_LEN_LIMIT).contains(&(entry.len as usize));
         has_len.then_some(entry)
     }
+}
+
+/// Bytes of a page with so many parts.
+pub const fn index_page_len(n_parts: usize) -> usize {
+    PAGE_FIXED_LEN + n_parts * ENTRY_LEN
 }
 
 const fn n_pages(n_parts: u32) -> usize {

@@ -34,7 +34,7 @@ pub use descriptor::{
 pub use film::{Film, FilmMaker};
 pub use index::{
     INDEX_PAGE_LEN_LIMIT, INDEX_PAGE_LIMIT, INDEX_PAGE_PARTS, IndexError, IndexPage, IndexedPart, PageId,
-    PageSummary, TrackIndex,
+    PageSummary, TrackIndex, index_page_len,
 };
 pub use key::{InvalidKey, PublicKey, SigningKey};
 pub use publisher::{CutPart, PublishError, Published, Publisher};

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use cardume_media::PartId;
+use cardume_media::{PageId, PartId};
 use cardume_wire::link::{BLOCK_HEADER_LEN, Control, block_len};
 use cardume_wire::{BlockId, BlockNumber, Epoch, PeerId, TrackId, WallTime};
 
@@ -46,6 +46,15 @@ pub enum Input {
         from: Option<PeerId>,
         /// What it says.
         part: PartFacts,
+    },
+    /// A verified page of the index of a film's track that was not known.
+    Index {
+        /// Who sent it; `None` for our own film.
+        from: Option<PeerId>,
+        /// Which.
+        page: PageId,
+        /// Its parts in order.
+        parts: Vec<PartFacts>,
     },
     /// A block was verified and stored.
     Block {
@@ -124,6 +133,19 @@ pub struct CatalogFacts {
     pub tracks: Vec<TrackFacts>,
     /// Bytes of its message.
     pub len: usize,
+    /// Of a film, what there is of each track; empty when live.
+    pub reels: Vec<ReelFacts>,
+}
+
+/// What the peer needs of a film's track before its index is here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReelFacts {
+    /// Which.
+    pub track: TrackId,
+    /// How many parts it has.
+    pub n_parts: u32,
+    /// Where each page of its index starts on the media timeline, microseconds; rising.
+    pub page_starts_us: Vec<u64>,
 }
 
 /// What the peer needs of a track.

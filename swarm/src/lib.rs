@@ -8,6 +8,7 @@ mod bucket;
 mod clock;
 mod config;
 mod directory;
+mod film;
 mod input;
 mod neighbours;
 mod output;
@@ -25,7 +26,7 @@ mod window;
 
 pub use clock::ClockEstimator;
 pub use config::{Config, Role};
-pub use input::{CatalogFacts, Input, Offence, PartFacts, TrackFacts};
+pub use input::{CatalogFacts, Input, Offence, PartFacts, ReelFacts, TrackFacts};
 pub use output::{Outgoing, Output, Reason};
 pub use peer::Peer;
 pub use player::{BUFFERED_LIMIT, PlayerState};

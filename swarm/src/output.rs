@@ -1,6 +1,6 @@
 //! What a peer asks its session to do.
 
-use cardume_media::PartId;
+use cardume_media::{PageId, PartId};
 use cardume_wire::link::Control;
 use cardume_wire::{BlockId, PeerId, TrackId};
 
@@ -14,7 +14,7 @@ pub enum Output {
         /// What.
         message: Outgoing,
     },
-    /// A part is whole and next in its track's order.
+    /// A part is whole and next in its track's order; of a film, from where the viewer went last.
     Deliver {
         /// Which.
         part: PartId,
@@ -48,6 +48,11 @@ pub enum Output {
         /// The first part to keep.
         before_sequence: u32,
     },
+    /// Forget one part of a film; it may come again.
+    EvictPart {
+        /// Which.
+        part: PartId,
+    },
     /// Play at this rate.
     SetRate(f64),
     /// Move the playhead.
@@ -64,6 +69,8 @@ pub enum Outgoing {
     Catalog,
     /// A part's descriptor.
     Descriptor(PartId),
+    /// A page of the index of a film's track.
+    Index(PageId),
     /// A block.
     Block(BlockId),
     /// Anything else.

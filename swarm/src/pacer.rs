@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::collections::VecDeque;
 
-use cardume_media::PartId;
+use cardume_media::{PageId, PartId};
 use cardume_wire::{BlockId, PeerId};
 
 use crate::bucket::Bucket;
@@ -44,6 +44,7 @@ pub(crate) enum Class {
 pub(crate) enum Cargo {
     Catalog,
     Descriptor(PartId),
+    Index(PageId),
     Block(BlockId),
 }
 
@@ -201,6 +202,12 @@ impl Pacer {
     /// How late the next push is.
     pub(crate) fn lateness(&self, now: Instant) -> Duration {
         self.queues[Class::Push as usize].front().map_or(Duration::ZERO, |job| now.since(job.due))
+    }
+
+    /// Bytes that wait of what is not start-up media.
+    pub(crate) fn waiting_len(&self) -> usize {
+        let [pulls, forwards, pushes, _] = &self.queues;
+        pulls.iter().chain(forwards).chain(pushes).map(|job| job.len + FRAME_LEN).sum()
     }
 
     /// Bytes of start-up media that wait.

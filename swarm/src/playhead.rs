@@ -99,6 +99,16 @@ impl Playhead {
         *self = Self { stalls, started_at, rate: self.rate, ..fresh };
     }
 
+    /// A film is watched from this media time on, at its own pace: no latency is held.
+    pub(crate) const fn watch_from(&mut self, start_us: u64) {
+        self.start_us = Some(start_us);
+    }
+
+    /// The element as it was last.
+    pub(crate) fn state(&self) -> Option<&PlayerState> {
+        self.player.as_ref().map(|(_, state)| state)
+    }
+
     pub(crate) fn set_target(&mut self, target: Duration) {
         self.target = target;
     }

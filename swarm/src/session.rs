@@ -5,15 +5,15 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use cardume_media::{
-    BlockVerdict, Catalog, CutPart, Descriptor, Inserted, PartId, PublicKey, PublishError, Publisher, Store,
-    StoreLimits, TrackKind,
+    BlockVerdict, Catalog, CutPart, Descriptor, DescriptorError, Film, IndexError, IndexedPart, Inserted,
+    PartId, PublicKey, PublishError, Published, Publisher, Store, StoreLimits, TrackKind,
 };
 use cardume_wire::link::{BLOCK_HEADER_LEN, DecodeError, Message};
 use cardume_wire::{BlockId, PeerId, TrackId, WallTime};
 
 use crate::{
     BitsPerSec, CatalogFacts, Config, Input, Instant, Offence, Outgoing, Output, PartFacts, Peer,
-    PlayerState, Role, Stats, TrackFacts,
+    PlayerState, ReelFacts, Role, Stats, TrackFacts,
 };
 
 /// Blocks held back for their descriptor at most: 4 MiB, the largest part.
@@ -134,8 +134,8 @@ impl Session {
             Ok(Message::Block { id, payload }) => self.receive_block(from, id, payload, now),
             Ok(Message::Catalog(body)) => self.receive_catalog(from, body, now),
             Ok(Message::Descriptor(body)) => self.receive_descriptor(from, body, now),
-            // Of a film, which viewers do not play yet.
-            Ok(Message::Index(_)) | Err(DecodeError::UnknownType) => {}
+            Ok(Message::Index(body)) => self.receive_index(from, body, now),
+            Err(DecodeError::UnknownType) => {}
             Err(_) => self.input(Input::Offence { from, kind: Offence::Malformed }, now),
         }
     }
@@ -186,6 +186,23 @@ impl Session {
             self.input(Input::Block { from: None, block }, now);
         }
         Ok(())
+    }
+
+    /// Begins a film (server role) with all its parts, as [`cardume_media::FilmMaker`] gave them; a broadcast that is on
+    /// ends. An epoch that is not newer leaves everything as it is.
+    pub fn start_film(&mut self, film: &Film, parts: Vec<Published>, now: Instant) {
+        if !matches!(self.store.insert_catalog(&film.catalog_bytes), Ok(Inserted::New)) {
+            return;
+        }
+        self.publisher = None;
+        self.catalog_is_new(now);
+        for page in &film.pages {
+            // Our own pages are what our own catalog names.
+            let _ = self.take_index(None, page, now);
+        }
+        for part in parts {
+            self.store.publish(part);
+        }
     }
 
     /// Ends the broadcast; what is in the window still travels.
@@ -243,6 +260,25 @@ impl Session {
         }
     }
 
+    fn receive_index(&mut self, from: PeerId, body: &[u8], now: Instant) {
+        if self.take_index(Some(from), body, now).is_err() {
+            self.input(Input::Offence { from, kind: Offence::WrongSignature }, now);
+        }
+    }
+
+    /// Takes a page of a film's index; fails when the catalog proves it wrong.
+    fn take_index(&mut self, from: Option<PeerId>, body: &[u8], now: Instant) -> Result<(), IndexError> {
+        match self.store.insert_index(body) {
+            Ok((Inserted::New, page)) => {
+                let parts = page.parts.iter().filter_map(|part| self.indexed_facts(part)).collect();
+                self.input(Input::Index { from, page: page.id, parts }, now);
+                Ok(())
+            }
+            Ok(_) | Err(IndexError::Unknown) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     fn receive_descriptor(&mut self, from: PeerId, body: &[u8], now: Instant) {
         match self.store.insert_descriptor(body) {
             Ok((Inserted::New, descriptor)) => {
@@ -250,7 +286,7 @@ impl Session {
                 self.input(Input::Descriptor { from: Some(from), part }, now);
                 self.verify_held_back(descriptor.part, now);
             }
-            Ok(_) => {}
+            Ok(_) | Err(DescriptorError::Unknown) => {}
             Err(_) => self.input(Input::Offence { from, kind: Offence::WrongSignature }, now),
         }
     }
@@ -297,9 +333,32 @@ impl Session {
             bitrate: BitsPerSec(u64::from(track.bitrate)),
         });
         let len = self.store.catalog_message().map_or(0, |message| message.len());
-        let facts = CatalogFacts { epoch: catalog.epoch(), tracks: tracks.collect(), len };
+        let reels = catalog.tracks().iter().filter_map(|track| {
+            let index = catalog.index(track.id)?;
+            let starts = index.pages().iter().map(|page| page.start.to_micros(track.timescale));
+            let page_starts_us = starts.collect();
+            Some(ReelFacts { track: track.id, n_parts: index.n_parts(), page_starts_us })
+        });
+        let facts =
+            CatalogFacts { epoch: catalog.epoch(), tracks: tracks.collect(), len, reels: reels.collect() };
         self.events.push_back(Event::Attach(catalog));
         self.input(Input::Catalog(facts), now);
+    }
+
+    /// What the peer needs of a part of a film; `None` if its track is not in the catalog.
+    fn indexed_facts(&self, part: &IndexedPart) -> Option<PartFacts> {
+        let timescale = self.store.catalog()?.track(part.part.track)?.timescale;
+        Some(PartFacts {
+            id: part.part,
+            first_block: part.first_block,
+            n_blocks: part.n_blocks(),
+            len: part.len,
+            start_us: part.start.to_micros(timescale),
+            end_us: part.end().to_micros(timescale),
+            captured_at: WallTime(0),
+            is_independent: part.is_independent,
+            descriptor_len: part.descriptor_len() + 1,
+        })
     }
 
     /// What the peer needs of a descriptor; `None` if its track is not in the catalog.
@@ -334,6 +393,10 @@ impl Session {
                     self.store.evict_before(track, before_sequence);
                     continue;
                 }
+                Output::EvictPart { part } => {
+                    self.store.evict(part);
+                    continue;
+                }
                 Output::Connect { peer } => Event::Connect { peer },
                 Output::Disconnect { peer, .. } => Event::Disconnect { peer },
                 Output::Blame { peer } => Event::Blame { peer },
@@ -349,6 +412,7 @@ impl Session {
         match message {
             Outgoing::Catalog => self.store.catalog_message(),
             Outgoing::Descriptor(part) => self.store.descriptor_message(*part),
+            Outgoing::Index(page) => self.store.index_message(*page),
             Outgoing::Block(block) => self.store.block_message(*block),
             Outgoing::Control(control) => Some(Message::Control(control.clone()).encode().into()),
         }

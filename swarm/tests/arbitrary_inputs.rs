@@ -1,11 +1,11 @@
 //! Whatever happens in whatever order, a peer neither panics nor asks for a timer in the past.
 
-use cardume_media::PartId;
+use cardume_media::{PageId, PartId};
 use cardume_swarm::{
     BitsPerSec, CatalogFacts, Config, Input, Instant, Offence, Output, PartFacts, Peer, PlayerState,
-    TrackFacts,
+    ReelFacts, TrackFacts,
 };
-use cardume_wire::link::{Control, TrackBlocks};
+use cardume_wire::link::{Control, TrackBlocks, TrackParts};
 use cardume_wire::{BlockId, BlockNumber, Epoch, PeerId, STRIPE_COUNT, Stripe, TrackId, TrackSet, WallTime};
 use proptest::prelude::*;
 
@@ -46,6 +46,39 @@ fn part() -> impl Strategy<Value = PartFacts> {
     )
 }
 
+fn parts() -> impl Strategy<Value = Vec<TrackParts>> {
+    let parts = (0u8..3, 0u32..80, proptest::collection::vec(any::<u8>(), 0..8));
+    let parts =
+        parts.prop_map(|(track, first, bits)| TrackParts { track: TrackId(track), first, bits: bits.into() });
+    proptest::collection::vec(parts, 0..3)
+}
+
+/// A film's tracks, or none: a live broadcast.
+fn reels() -> impl Strategy<Value = Vec<ReelFacts>> {
+    let reel = |track| ReelFacts { track: TrackId(track), n_parts: 70, page_starts_us: vec![0, 12_800_000] };
+    any::<bool>().prop_map(move |is_film| if is_film { vec![reel(0), reel(1)] } else { Vec::new() })
+}
+
+/// A page of such a film.
+fn page() -> impl Strategy<Value = (PageId, Vec<PartFacts>)> {
+    let film_part = |track: u8, sequence: u32| PartFacts {
+        id: PartId { epoch: Epoch(1), track: TrackId(track), sequence },
+        first_block: BlockNumber(sequence * 3),
+        n_blocks: 3,
+        len: 40_000,
+        start_us: u64::from(sequence) * 200_000,
+        end_us: u64::from(sequence + 1) * 200_000,
+        captured_at: WallTime(0),
+        is_independent: sequence.is_multiple_of(4),
+        descriptor_len: 60,
+    };
+    (0u8..2, 0u16..2).prop_map(move |(track, page)| {
+        let first = u32::from(page) * 64;
+        let parts = (first..(first + 64).min(70)).map(|sequence| film_part(track, sequence));
+        (PageId { epoch: Epoch(1), track: TrackId(track), page }, parts.collect())
+    })
+}
+
 fn control() -> impl Strategy<Value = Control> {
     let peers = || proptest::collection::vec(peer_id(), 0..8);
     let blocks = || proptest::collection::vec(block(), 0..8);
@@ -71,7 +104,19 @@ fn control() -> impl Strategy<Value = Control> {
                 }],
             }
         ),
-        blocks().prop_map(|blocks| Control::Request { blocks, within_ms: None }),
+        (blocks(), any::<Option<u16>>())
+            .prop_map(|(blocks, within_ms)| Control::Request { blocks, within_ms }),
+        (0u32..3, parts(), parts()).prop_map(|(epoch, whole, gone)| Control::HaveParts {
+            epoch: Epoch(epoch),
+            whole,
+            gone
+        }),
+        (0u32..3, 0u8..3, 0u16..3).prop_map(|(epoch, track, page)| Control::RequestIndex {
+            epoch: Epoch(epoch),
+            track: TrackId(track),
+            page,
+        }),
+        peers().prop_map(|peers| Control::Holders { peers }),
         blocks().prop_map(|blocks| Control::Cancel { blocks }),
         blocks().prop_map(|blocks| Control::Missing { blocks }),
         block().prop_map(|block| Control::RequestDescriptor { block }),
@@ -103,11 +148,14 @@ fn input() -> impl Strategy<Value = Input> {
             control: Control::Hello { version: cardume_wire::PROTOCOL_VERSION, epoch: Some(Epoch(1)) },
         }),
         8 => (peer_id(), control()).prop_map(|(from, control)| Input::Control { from, control }),
-        1 => (0u32..3).prop_map(move |epoch| Input::Catalog(CatalogFacts {
+        1 => (0u32..3, reels()).prop_map(move |(epoch, reels)| Input::Catalog(CatalogFacts {
             epoch: Epoch(epoch),
             tracks: vec![track(0), track(1)],
             len: 2_000,
+            reels,
         })),
+        2 => (proptest::option::of(peer_id()), page())
+            .prop_map(|(from, (page, parts))| Input::Index { from, page, parts }),
         4 => (proptest::option::of(peer_id()), part()).prop_map(|(from, part)| Input::Descriptor { from, part }),
         4 => (proptest::option::of(peer_id()), block()).prop_map(|(from, block)| Input::Block { from, block }),
         1 => (peer_id(), block()).prop_map(|(from, block)| Input::BlockUseless { from, block, len: 9 }),
@@ -120,7 +168,7 @@ fn input() -> impl Strategy<Value = Input> {
                 playhead_us: playhead.into(),
                 buffered: vec![(start.into(), end.into())],
                 is_paused: paused,
-                is_seeking: false,
+                is_seeking: start > end,
             })
         }),
         1 => proptest::option::of(any::<u64>()).prop_map(|limit| Input::UplinkLimit(limit.map(BitsPerSec))),

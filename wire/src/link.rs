@@ -229,6 +229,13 @@ pub enum Control {
         #[n(2)]
         gone: Vec<TrackParts>,
     },
+    /// Answer of a server to a [`Control::Request`] of a film's blocks: peers that hold what was asked for, or some of it.
+    #[n(16)]
+    Holders {
+        /// At most [`HINT_LIMIT`].
+        #[n(0)]
+        peers: Vec<PeerId>,
+    },
     /// Send me this page of the index of a film's track.
     #[n(15)]
     RequestIndex {
@@ -404,6 +411,7 @@ fn is_within_limits(control: &Control) -> bool {
     match control {
         Control::Refuse { hints, .. } => hints.len() <= HINT_LIMIT,
         Control::Accept { path, .. } => path.len() <= PATH_LIMIT,
+        Control::Holders { peers } => peers.len() <= HINT_LIMIT,
         Control::Have { tracks, .. } => {
             tracks.len() <= HAVE_TRACK_LIMIT
                 && tracks.iter().all(|blocks| blocks.bits.len() <= HAVE_LEN_LIMIT)

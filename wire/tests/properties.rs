@@ -57,6 +57,7 @@ fn controls() -> impl Strategy<Value = Control> {
         stripes().prop_map(|stripe| Control::Unsubscribe { stripe }),
         (any::<u32>(), vec(track_blocks(HAVE_LEN_LIMIT), 0..=HAVE_TRACK_LIMIT))
             .prop_map(|(epoch, tracks)| Control::Have { epoch: Epoch(epoch), tracks }),
+        peers(HINT_LIMIT).prop_map(|peers| Control::Holders { peers }),
         (blocks(), any::<Option<u16>>())
             .prop_map(|(blocks, within_ms)| Control::Request { blocks, within_ms }),
         (any::<u32>(), all_parts(), all_parts()).prop_map(|(epoch, whole, gone)| Control::HaveParts {
@@ -218,6 +219,7 @@ fn messages_over_their_limits_are_refused() {
     over(Control::Cancel { blocks: vec![id; REQUEST_LIMIT + 1] });
     over(Control::Missing { blocks: vec![id; REQUEST_LIMIT + 1] });
     over(Control::Refuse { stripe, hints: vec![PeerId::SERVER; HINT_LIMIT + 1] });
+    over(Control::Holders { peers: vec![PeerId::SERVER; HINT_LIMIT + 1] });
     over(Control::Accept { stripe, path: vec![PeerId::SERVER; PATH_LIMIT + 1] });
     let blocks = |len| TrackBlocks { track: TrackId(0), first: BlockNumber(0), bits: vec![0; len].into() };
     over(Control::Have { epoch: Epoch(1), tracks: vec![blocks(HAVE_LEN_LIMIT + 1)] });

@@ -114,6 +114,7 @@ fn controls() -> Vec<Control> {
             gone: vec![TrackParts { track: TrackId(1), first: 0, bits: bits(&[]) }],
         },
         Control::RequestIndex { epoch: Epoch(7), track: TrackId(1), page: 255 },
+        Control::Holders { peers: vec![peer] },
     ]
 }
 
@@ -136,6 +137,7 @@ fn control_name(control: &Control) -> &'static str {
         Control::Status { .. } => "status",
         Control::HaveParts { .. } => "have_parts",
         Control::RequestIndex { .. } => "request_index",
+        Control::Holders { .. } => "holders",
     }
 }
 

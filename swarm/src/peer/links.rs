@@ -63,6 +63,7 @@ impl Peer {
         self.directory.remove(peer);
         self.pacer.retain(|job| job.to != peer);
         self.forget_asked(peer, now);
+        self.forget_source(peer);
         if !peer.is_server() {
             self.neighbours.hurry(now);
         }
@@ -221,13 +222,13 @@ impl Peer {
     }
 
     /// Lets the oldest neighbour go with whom we exchange nothing: newcomers need somebody.
-    fn make_room(&mut self, now: Instant) {
+    pub(super) fn make_room(&mut self, now: Instant) {
         let is_idle = |peer: PeerId| {
             let is_near = Stripe::all().any(|stripe| {
                 let lane = self.stripes.lane(stripe);
                 lane.provider_is(peer) || lane.successor_is(peer)
             });
-            !is_near && self.uploads.stripes_of(peer).is_empty()
+            !is_near && self.uploads.stripes_of(peer).is_empty() && !self.is_source(peer)
         };
         let settled = self.neighbours.iter().filter(|(peer, link)| {
             !peer.is_server() && now.since(link.opened_at) > SETTLED_AFTER && is_idle(*peer)

@@ -6,6 +6,7 @@ mod children;
 mod descriptors;
 mod first_picture;
 mod links;
+mod ondemand;
 mod playback;
 mod providers;
 mod referral;
@@ -24,6 +25,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use first_picture::Joining;
 
 use crate::directory::Directory;
+use crate::film::Film;
 use crate::neighbours::{Neighbours, is_allowed_before_hello};
 use crate::pacer::Pacer;
 use crate::playhead::Playhead;
@@ -80,6 +82,10 @@ pub struct Peer {
     wall: Option<(WallTime, Instant)>,
     neighbours: Neighbours,
     window: Window,
+    /// What is on, if it is a film; all that is live has nothing to do then.
+    film: Option<Film>,
+    /// Where in a film the viewer goes, as long as nothing is there.
+    sought: Option<u64>,
     stripes: Stripes,
     uploads: Uploads,
     /// The server's view of viewers with room.
@@ -131,6 +137,8 @@ impl Peer {
             wall: None,
             neighbours: Neighbours::new(now),
             window: Window::default(),
+            film: None,
+            sought: None,
             stripes: Stripes::default(),
             uploads: Uploads::default(),
             uplink,
@@ -228,6 +236,7 @@ impl Peer {
     }
 
     fn record(&mut self, input: Input, now: Instant) {
+        let Some(input) = self.record_on_demand(input, now) else { return };
         match input {
             Input::LinkOpened { peer } => self.on_link_opened(peer, now),
             Input::LinkClosed { peer } => self.on_link_closed(peer, now),
@@ -236,6 +245,7 @@ impl Peer {
             Input::Control { from, control } => self.on_control(from, control, now),
             Input::Catalog(catalog) => self.on_catalog(catalog, now),
             Input::Descriptor { from, part } => self.on_descriptor(from, part, now),
+            Input::Index { .. } => {}
             Input::Block { from, block } => self.on_block(from, block, now),
             Input::BlockUseless { from, block, len } => self.on_useless_block(from, block, len, now),
             Input::BlockUnverifiable { from, block } => self.on_unverifiable_block(from, block, now),
@@ -280,8 +290,8 @@ impl Peer {
             Control::Ping { sent_at } => self.send_control(from, Control::Pong { sent_at }, now),
             Control::Pong { sent_at } => self.on_pong(from, sent_at, now),
             Control::Goodbye => self.on_goodbye(from, now),
-            // Of films, which viewers do not play yet.
-            Control::HaveParts { .. } | Control::RequestIndex { .. } => {}
+            // Of films, and none is on.
+            Control::HaveParts { .. } | Control::Holders { .. } | Control::RequestIndex { .. } => {}
             Control::Status { slots, free, ages, yields, wait, idle } => {
                 let status = crate::neighbours::Status { slots, free, ages, yields, wait, idle };
                 self.on_status(from, status, now);
@@ -289,8 +299,9 @@ impl Peer {
         }
     }
 
-    fn on_catalog(&mut self, catalog: CatalogFacts, now: Instant) {
+    fn on_catalog(&mut self, mut catalog: CatalogFacts, now: Instant) {
         let n_tracks = catalog.tracks.len().min(cardume_wire::link::HAVE_TRACK_LIMIT);
+        let reels = core::mem::take(&mut catalog.reels);
         self.window.reset(catalog);
         for (_, neighbour) in self.neighbours.iter_mut() {
             neighbour.reset(n_tracks);
@@ -302,6 +313,7 @@ impl Peer {
         self.pacer.retain(|_| false);
         self.pacer.set_limit(self.config.uplink_limit, self.burst_len(), now);
         self.playhead.reset(now);
+        self.begin_film(&reels, now);
         self.told_epoch(now);
         self.choose_providers_soon(now);
     }
@@ -315,6 +327,10 @@ impl Peer {
         let is_alone = self.neighbours.peers().is_empty();
         self.due.tick_at = now + if is_alone { TICK_ALONE } else { TICK };
         self.check_links(now);
+        if self.film.is_some() {
+            self.tend_film(now);
+            return;
+        }
         if self.config.role == Role::Viewer {
             self.ask_descriptors(now);
             self.choose_providers(now);

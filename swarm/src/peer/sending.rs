@@ -42,6 +42,7 @@ impl Peer {
             neighbour.epoch = epoch;
         }
         self.queue(Job { to, cargo: Cargo::Catalog, class: Class::Repair, len, due }, now);
+        self.queue_first_pages(to, now);
     }
 
     /// Lines up a descriptor that the neighbour does not have yet.
@@ -84,7 +85,7 @@ impl Peer {
         self.next_send_at = self.pacer.next_at().map(|at| at.max(now + Duration::from_micros(1)));
     }
 
-    fn queue(&mut self, job: Job, now: Instant) {
+    pub(super) fn queue(&mut self, job: Job, now: Instant) {
         let is_choked = self.neighbours.get(job.to).is_some_and(|link| link.backlog > BACKLOG_LIMIT);
         if is_choked || !self.pacer.push(job) {
             self.drop_job(job, now);
@@ -112,6 +113,7 @@ impl Peer {
         let message = match job.cargo {
             Cargo::Catalog => Outgoing::Catalog,
             Cargo::Descriptor(id) => Outgoing::Descriptor(id),
+            Cargo::Index(page) => Outgoing::Index(page),
             Cargo::Block(block) => {
                 neighbour.sent_len += job.len as u64;
                 self.counts.sent_len += job.len as u64;
@@ -126,6 +128,9 @@ impl Peer {
     /// What was not sent after all: the neighbour does not have it from us.
     fn drop_job(&mut self, job: Job, now: Instant) {
         match job.cargo {
+            Cargo::Block(block) if self.film.is_some() => {
+                self.send_control(job.to, Control::Missing { blocks: vec![block] }, now);
+            }
             Cargo::Block(block) => {
                 let index = self.window.index(block.track);
                 if let (Some(index), Some(link)) = (index, self.neighbours.get_mut(job.to)) {
@@ -146,14 +151,19 @@ impl Peer {
                     link.epoch = None;
                 }
             }
+            Cargo::Index(_) => {}
         }
     }
 
     fn has_cargo(&self, cargo: Cargo) -> bool {
+        let film = self.film.as_ref();
         match cargo {
             Cargo::Catalog => self.window.epoch().is_some(),
-            Cargo::Descriptor(id) => self.window.part(id).is_some(),
-            Cargo::Block(block) => self.window.holds(block),
+            Cargo::Index(page) => film.is_some_and(|film| film.page_len(page).is_some()),
+            Cargo::Descriptor(id) => {
+                film.map_or(self.window.part(id).is_some(), |film| film.is_described(id))
+            }
+            Cargo::Block(block) => film.map_or(self.window.holds(block), |film| film.holds(block)),
         }
     }
 }

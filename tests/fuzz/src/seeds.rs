@@ -80,7 +80,7 @@ fn body_of_part(publisher: &mut Publisher, part: &CutPart) -> Vec<u8> {
 
 /// Pages of a film's index, with one part, some, and as many as a page has.
 pub fn index() -> Vec<Vec<u8>> {
-    [1, 5, 256].map(|n_parts| index_page(n_parts).encode()).to_vec()
+    [1, 5, 64].map(|n_parts| index_page(n_parts).encode()).to_vec()
 }
 
 fn index_page(n_parts: u32) -> IndexPage {

@@ -44,7 +44,7 @@ impl Broadcast {
         let track = |id, is_video, rate| TrackFacts { id, is_video, bitrate: BitsPerSec(rate) };
         let mut tracks = vec![track(VIDEO, true, self.stream.video_rate())];
         tracks.extend((self.stream.sound_rate > 0).then(|| track(AUDIO, false, self.stream.sound_rate)));
-        CatalogFacts { epoch: self.epoch, tracks, len: 1_800 }
+        CatalogFacts { epoch: self.epoch, tracks, len: 1_800, reels: Vec::new() }
     }
 
     /// When the next parts leave the encoder.

@@ -25,7 +25,7 @@ pub use cost::Cost;
 pub use population::{Manners, Population};
 pub use report::{Goal, OnTime, Report, ServerReport, ViewerReport};
 pub use scenario::{
-    Access, Audience, Churn, Clocks, Freezes, Incident, Nats, Network, Phase, RoundTrips, Scenario,
-    ScenarioError, Server, Spacing, Stay, Stream, UplinkClass, Uplinks, What, Who, names,
+    Access, Audience, Churn, Clocks, Film, Freezes, Incident, Nats, Network, Phase, RoundTrips, Scenario,
+    ScenarioError, Seeks, Server, Spacing, Stay, Stream, UplinkClass, Uplinks, What, Who, names,
 };
 pub use world::{Progress, World};

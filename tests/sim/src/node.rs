@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use cardume_media::PageId;
 use cardume_swarm::{Instant, Peer};
 use cardume_wire::{PeerId, Stripe, WallTime};
 
@@ -29,6 +30,8 @@ pub(crate) struct Node {
     pub(crate) peer: Peer,
     pub(crate) store: Store,
     pub(crate) player: Player,
+    /// Pages of a film's index that it has.
+    pub(crate) pages: BTreeSet<PageId>,
     pub(crate) uplink: Uplink,
     pub(crate) downlink: Downlink,
     pub(crate) is_alive: bool,
@@ -114,6 +117,7 @@ impl Node {
             peer,
             store: Store::default(),
             player: Player::default(),
+            pages: BTreeSet::new(),
             uplink: Uplink::new(access.up),
             downlink: Downlink::new(access.down),
             is_alive: true,

@@ -33,6 +33,12 @@ pub(crate) struct Player {
     /// Time played, microseconds.
     pub(crate) played: u64,
     has_sought: bool,
+    /// Where a film ends.
+    end_us: Option<u64>,
+    /// When the viewer went elsewhere, until there is a picture.
+    left_at: Option<u64>,
+    /// What each of that took.
+    seeks: Vec<u64>,
 }
 
 impl Player {
@@ -47,6 +53,7 @@ impl Player {
             first_frame_at: self.first_frame_at,
             stalls: core::mem::take(&mut self.stalls),
             played: self.played,
+            seeks: core::mem::take(&mut self.seeks),
             is_waiting: true,
             ..Self::default()
         };
@@ -57,10 +64,7 @@ impl Player {
         self.offset = Some(i128::from(part.captured_at.0) - i128::from(part.start_us));
         let keep = self.position().saturating_sub(KEEP_BEHIND);
         let ranges = self.ranges.entry(part.id.track).or_default();
-        match ranges.last_mut().filter(|(_, end)| *end == part.start_us) {
-            Some((_, end)) => *end = part.end_us,
-            None => ranges.push((part.start_us, part.end_us)),
-        }
+        add(ranges, (part.start_us, part.end_us));
         if keep > 0 {
             ranges.retain(|(_, end)| *end > keep);
         }
@@ -79,6 +83,25 @@ impl Player {
         self.has_sought = true;
     }
 
+    /// Plays a film from its begin as soon as there is media, to this end.
+    pub(crate) fn watch(&mut self, end_us: u64) {
+        self.has_sought = true;
+        self.end_us = Some(end_us);
+    }
+
+    /// The viewer goes elsewhere: waiting for that is no stall.
+    pub(crate) fn go_to(&mut self, to_us: u64, now: u64) {
+        self.seek(to_us, now);
+        self.end_stall(now);
+        self.is_waiting = true;
+        self.left_at = Some(now);
+    }
+
+    /// What each seek of the viewer took until the picture moved, the one under way included.
+    pub(crate) fn seeks(&self, now: u64) -> impl Iterator<Item = u64> {
+        self.seeks.iter().copied().chain(self.left_at.map(|at| now - at))
+    }
+
     pub(crate) fn state(&mut self, now: u64) -> PlayerState {
         self.advance(now);
         let position = self.position();
@@ -87,7 +110,7 @@ impl Player {
             playhead_us: position,
             buffered,
             is_paused: false,
-            is_seeking: self.seeks_until.is_some(),
+            is_seeking: self.seeks_until.is_some() || self.left_at.is_some(),
         }
     }
 
@@ -141,6 +164,10 @@ impl Player {
         if self.rate == 0.0 {
             return;
         }
+        if self.end_us.is_some_and(|end| self.position() >= end) {
+            self.end_stall(from);
+            return;
+        }
         let needed = if self.is_waiting { RESUME_AHEAD } else { 1 };
         if ahead < needed {
             self.begin_stall(from);
@@ -149,19 +176,21 @@ impl Player {
         // Media that came since then came just now: appends advance first.
         self.is_waiting = false;
         self.end_stall(from);
+        self.seeks.extend(self.left_at.take().map(|at| from - at));
         self.started_at.get_or_insert(from);
         let wanted = (now.saturating_sub(from)) as f64 * self.rate;
         let moved = wanted.min(ahead as f64);
         self.playhead += moved;
         self.played += (moved / self.rate) as u64;
-        if moved < wanted {
+        let has_ended = self.end_us.is_some_and(|end| self.position() >= end);
+        if moved < wanted && !has_ended {
             self.begin_stall(from + (moved / self.rate) as u64);
         }
     }
 
     fn begin_stall(&mut self, at: u64) {
         self.is_waiting = true;
-        if self.started_at.is_some() {
+        if self.started_at.is_some() && self.left_at.is_none() {
             self.stalled_since.get_or_insert(at);
         }
     }
@@ -200,6 +229,19 @@ impl Player {
         };
         tracks.fold(first.clone(), |common, track| intersect(&common, track))
     }
+}
+
+/// Adds a stretch to those that are there, which stay apart and in order.
+fn add(ranges: &mut Vec<(u64, u64)>, (mut start, mut end): (u64, u64)) {
+    ranges.retain(|range| {
+        let is_apart = range.1 < start || end < range.0;
+        if !is_apart {
+            (start, end) = (start.min(range.0), end.max(range.1));
+        }
+        is_apart
+    });
+    let place = ranges.partition_point(|range| range.0 < start);
+    ranges.insert(place, (start, end));
 }
 
 fn intersect(a: &[(u64, u64)], b: &[(u64, u64)]) -> Vec<(u64, u64)> {

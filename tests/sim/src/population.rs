@@ -26,6 +26,7 @@ enum Use {
     Nat,
     Home,
     Drift,
+    Seeks,
 }
 
 /// How a viewer behaves.
@@ -166,6 +167,13 @@ impl<'a> Population<'a> {
     pub(crate) fn freezes(&self, viewer: PeerId) -> bool {
         let percent = self.scenario.freezes.as_ref().map_or(0, |freezes| freezes.viewers_percent);
         self.of_one(viewer, Use::Freezes) % 100 < percent
+    }
+
+    /// Whether a viewer of a film goes elsewhere in it now and then.
+    pub(crate) fn seeks(&self, viewer: PeerId) -> bool {
+        let seeks = self.scenario.film.as_ref().and_then(|film| film.seeks.as_ref());
+        let percent = seeks.map_or(0, |seeks| seeks.viewers_percent);
+        self.of_one(viewer, Use::Seeks) % 100 < percent
     }
 
     /// How long a viewer stays, microseconds, and whether it leaves without a word; `None` is for ever.

@@ -126,6 +126,14 @@ impl Store {
         }
     }
 
+    /// Forgets one part; it may come again.
+    pub(crate) fn evict(&mut self, id: PartId) {
+        let row = self.rows.get_mut(usize::from(id.track.0));
+        if let Some(slot) = row.and_then(|row| row.slot_mut(id.sequence)) {
+            *slot = Slot::default();
+        }
+    }
+
     /// Says of each part whose deadline has passed, and was not said yet, how many blocks it has and how many were here
     /// in time. Parts with a deadline before `from` are left out.
     pub(crate) fn judge(

@@ -68,6 +68,7 @@ fn what_is_wrong_is_named() {
         ("n = 10", "n = 0", "audience.phases.n is 0"),
         ("[access]", "[server]\nbudget_copies = nan\n[access]", "server.budget_copies is NaN"),
         ("n = 10", "n = -1", "line 21"),
+        ("[access]", "[film]\nlength_ms = 100\n[access]", "film.length_ms is 100, not from 200"),
     ];
     for (from, to, wanted) in cases {
         let error = error(from, to);

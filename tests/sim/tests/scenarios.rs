@@ -72,3 +72,15 @@ fn a_swarm_on_real_access_links_with_churn_keeps_most_viewers_playing() {
         assert!(report.server.copies_peak <= 10.0, "seed {seed}: {}", report.table());
     }
 }
+
+#[test]
+fn a_film_plays_from_anywhere_and_comes_from_other_viewers() {
+    for seed in &SEEDS[..2] {
+        let report = run("vod", *seed, Some(20));
+        assert_eq!(report.n_never_started, 0, "seed {seed}");
+        assert!(report.continuity > 0.99, "seed {seed}: {}", report.table());
+        assert!(report.seek_ms.is_some_and(|[p50, ..]| p50 < 2_000), "seed {seed}: {}", report.table());
+        assert!(report.offload > 0.5, "seed {seed}: {}", report.table());
+        assert!(report.server.copies_peak <= 10.0, "seed {seed}: {}", report.table());
+    }
+}

@@ -49,6 +49,7 @@ pub(crate) struct Second {
 pub(crate) struct Sent {
     pub(crate) blocks: u64,
     pub(crate) descriptors: u64,
+    /// Pages of films' indexes among them.
     pub(crate) catalogs: u64,
     pub(crate) control: u64,
 }
@@ -72,7 +73,7 @@ impl Sent {
         let sum = match message {
             Outgoing::Block(_) => &mut self.blocks,
             Outgoing::Descriptor(_) => &mut self.descriptors,
-            Outgoing::Catalog => &mut self.catalogs,
+            Outgoing::Catalog | Outgoing::Index(_) => &mut self.catalogs,
             Outgoing::Control(_) => &mut self.control,
         };
         *sum += len as u64;

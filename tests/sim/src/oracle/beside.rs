@@ -30,6 +30,9 @@ impl Beside {
     /// # Errors
     /// When no plan can keep up with the stream.
     pub fn of(scenario: &Scenario, seed: u64, progress: impl FnMut(u64, u64)) -> Result<Self, Impossible> {
+        if scenario.film.is_some() {
+            return Err(Impossible::Film);
+        }
         let population = Population::new(scenario, seed).surveyed(scenario.n_viewers());
         let uplinks: Vec<BitsPerSec> =
             (1..=scenario.n_viewers()).map(|place| BitsPerSec(used_uplink(&population, id(place)))).collect();

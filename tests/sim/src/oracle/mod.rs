@@ -77,6 +77,9 @@ pub type Place = usize;
 /// Why there is no plan.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 pub enum Impossible {
+    /// There is no delay where nothing is live.
+    #[error("a film has no delay from publication")]
+    Film,
     /// Nobody to plan for.
     #[error("there are no viewers")]
     NoViewers,

@@ -103,6 +103,8 @@ pub struct Report {
     pub scenario: String,
     /// The seed.
     pub seed: u64,
+    /// Whether it was of a film, where latency and deadlines say nothing.
+    pub is_film: bool,
     /// Every viewer that was there.
     pub viewers: Vec<ViewerReport>,
     /// Uplinks of those who upload what is right and the server's budget, divided by what the viewers demanded; by the
@@ -132,6 +134,8 @@ pub struct Report {
     pub first_frame_ms: [u64; 3],
     /// Viewers that waited in vain: they were there for more than 5 s and never saw a picture.
     pub n_never_started: usize,
+    /// From a viewer's seek in a film to the picture moving there, milliseconds: p50, p95, highest; `None` without seeks.
+    pub seek_ms: Option<[u64; 3]>,
     /// The server's egress.
     pub server: ServerReport,
     /// Share of the media that came from viewers.
@@ -182,6 +186,7 @@ impl Report {
         Self {
             scenario: world.scenario.name.clone(),
             seed: world.seed(),
+            is_film: world.scenario.film.is_some(),
             resource_index: totals.resource_index(world),
             continuity: mean(&judged, |viewer| Some(viewer.continuity)),
             viewers_at_99: mean(&judged, |viewer| Some(f64::from(u8::from(viewer.continuity >= 0.99)))),
@@ -195,6 +200,7 @@ impl Report {
             startup_ms: percentiles_of(&viewers, |viewer| viewer.startup_ms),
             first_frame_ms: percentiles_of(&viewers, |viewer| viewer.first_frame_ms),
             n_never_started: viewers.iter().filter(|viewer| viewer.waited_in_vain()).count(),
+            seek_ms: totals.seek_ms(),
             server: totals.server(world, end),
             offload: ratio(totals.from_peers as f64, media as f64),
             control_share: ratio(control as f64, blocks as f64),

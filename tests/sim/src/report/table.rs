@@ -60,6 +60,15 @@ impl Report {
             ),
             ("fairness", format!("{:.3} (Jain)", self.fairness)),
         ];
+        if self.is_film {
+            rows.retain(|(name, _)| !["on time", "latency", "delay", "recovery"].contains(name));
+        }
+        if let Some([k50, k95, k100]) = self.seek_ms {
+            rows.push((
+                "seeks",
+                format!("p50 {k50}  p95 {k95}  max {k100} ms until the picture moves there"),
+            ));
+        }
         if let Some(share) = self.across_borders {
             rows.push(("networks", format!("{share:.3} of the bytes between viewers cross a border")));
         }

@@ -17,6 +17,8 @@ pub(super) struct Totals {
     pub(super) from_server: u64,
     pub(super) wasted: u64,
     pub(super) requested: u64,
+    /// What each seek took, microseconds.
+    pub(super) seeks: Vec<u64>,
     /// Blocks that were due, and those that were there.
     due: [u64; 2],
     /// Of each survivor of a mass death: the share of its blocks afterwards.
@@ -44,6 +46,7 @@ impl Totals {
         let present = until.saturating_sub(node.joined_at);
         let uplink = node.uplink.rate();
         let uplink_used = ratio(stats.egress_len as f64 * 8e6, uplink as f64 * present as f64);
+        self.seeks.extend(node.player.seeks(until));
         self.played += played;
         self.stalled += stalled;
         self.from_peers += stats.from_peers_len;
@@ -135,6 +138,12 @@ impl Totals {
         let sum: f64 = self.used.iter().sum();
         let squares: f64 = self.used.iter().map(|share| share * share).sum();
         ratio(sum * sum, squares * self.used.len() as f64)
+    }
+
+    pub(super) fn seek_ms(&self) -> Option<[u64; 3]> {
+        let mut seeks = self.seeks.clone();
+        seeks.sort_unstable();
+        (!seeks.is_empty()).then(|| [50, 95, 100].map(|percent| at(&seeks, percent) / 1000))
     }
 
     pub(super) fn harmed(&self) -> Option<[usize; 2]> {

@@ -17,7 +17,7 @@ pub(super) struct Problem {
     pub(super) problem: String,
 }
 
-type Checked = Result<(), Problem>;
+pub(super) type Checked = Result<(), Problem>;
 
 /// Bits per second of a stream or link: from a slow voice to beyond what one machine forwards.
 const RATES: RangeInclusive<u64> = 1_000..=10_000_000_000;
@@ -38,6 +38,7 @@ pub(super) fn check(scenario: &Scenario) -> Checked {
     time("clocks.error_ms", scenario.clocks.error, 0..=60_000)?;
     within("clocks.drift_ppm", scenario.clocks.drift_ppm, 0..=10_000)?;
     scenario.freezes.as_ref().map_or(Ok(()), freezes)?;
+    scenario.film.as_ref().map_or(Ok(()), |film| super::film::check(scenario, film))?;
     let incidents = scenario.incidents.iter().enumerate();
     incidents.into_iter().try_for_each(|(index, incident)| check_incident(index, incident))
 }
@@ -149,14 +150,18 @@ fn check_incident(index: usize, incident: &Incident) -> Checked {
     }
 }
 
-fn within<T: Copy + PartialOrd + Display>(field: &str, value: T, range: RangeInclusive<T>) -> Checked {
+pub(super) fn within<T: Copy + PartialOrd + Display>(
+    field: &str,
+    value: T,
+    range: RangeInclusive<T>,
+) -> Checked {
     if range.contains(&value) {
         return Ok(());
     }
     problem(field, format!("is {value}, not from {} to {}", range.start(), range.end()))
 }
 
-fn time(field: &str, value: Duration, range: RangeInclusive<u64>) -> Checked {
+pub(super) fn time(field: &str, value: Duration, range: RangeInclusive<u64>) -> Checked {
     within(field, u64::try_from(value.as_millis()).unwrap_or(u64::MAX), range)
 }
 
@@ -167,6 +172,6 @@ fn rising(field: &str, points: &[u64; 5]) -> Checked {
     problem(field, format!("are {points:?}, which do not rise"))
 }
 
-fn problem(field: &str, problem: String) -> Checked {
+pub(super) fn problem(field: &str, problem: String) -> Checked {
     Err(Problem { field: field.to_owned(), problem })
 }

@@ -15,7 +15,7 @@ macro_rules! built_in {
 }
 
 /// The built-in scenarios by name.
-const FILES: [(&str, &str); 27] = built_in![
+const FILES: [(&str, &str); 29] = built_in![
     "first-light",
     "kill-feeder",
     "budget",
@@ -43,6 +43,8 @@ const FILES: [(&str, &str); 27] = built_in![
     "freeriders",
     "flash-10k",
     "freezes",
+    "vod",
+    "vod-flash",
 ];
 
 /// Why there is no scenario.

@@ -2,6 +2,7 @@
 
 mod check;
 mod files;
+mod film;
 mod scale;
 mod uplinks;
 
@@ -10,6 +11,7 @@ use core::time::Duration;
 use serde::{Deserialize, Deserializer};
 
 pub use files::{ScenarioError, names};
+pub use film::{Film, Seeks};
 pub use uplinks::{UplinkClass, Uplinks};
 
 /// Everything that a run depends on, besides its seed.
@@ -26,6 +28,8 @@ pub struct Scenario {
     pub length: Duration,
     /// What is broadcast.
     pub stream: Stream,
+    /// A film in place of a live broadcast.
+    pub film: Option<Film>,
     /// The tracker's server peer.
     #[serde(default)]
     pub server: Server,

@@ -32,7 +32,7 @@ impl World {
         self.scenario.freezes.as_ref()?;
         let until = |id: PeerId| self.nodes.get(index_of(id)).map_or(0, |node| node.frozen_until);
         let until = match event {
-            Event::Timer(id) | Event::PlayerTick(id) | Event::Clock(id) => until(*id),
+            Event::Timer(id) | Event::PlayerTick(id) | Event::Clock(id) | Event::Seek(id) => until(*id),
             Event::Arrive(packet) => until(packet.to),
             Event::OpenLink(a, b) => until(*a).max(until(*b)),
             Event::ConnectFailed(at, _) | Event::LinkClosed { at, .. } | Event::Suggest(at, _) => until(*at),

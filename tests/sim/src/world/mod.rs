@@ -2,6 +2,7 @@
 
 mod alive;
 mod census;
+mod film;
 mod freezing;
 mod geography;
 mod invariants;
@@ -117,6 +118,7 @@ enum Event {
     Depart { viewer: PeerId, is_silent: bool },
     Lose { viewer: PeerId, is_silent: bool },
     Freeze(PeerId),
+    Seek(PeerId),
     Churn,
     Incident(Incident),
     Broadcast,
@@ -236,6 +238,7 @@ impl World {
             Event::Depart { viewer, is_silent } => self.depart(viewer, is_silent),
             Event::Lose { viewer, is_silent } => self.lose(viewer, is_silent),
             Event::Freeze(id) => self.freeze(id),
+            Event::Seek(id) => self.seek(id),
             Event::Churn => self.churn(),
             Event::Incident(incident) => self.incident(&incident),
             Event::Broadcast => self.begin_broadcast(),
@@ -259,6 +262,10 @@ impl World {
         }
         self.epoch += 1;
         let broadcast = Broadcast::new(&self.scenario.stream, self.epoch, self.now);
+        if self.scenario.film.is_some() {
+            self.begin_film(broadcast);
+            return;
+        }
         let catalog = broadcast.catalog();
         self.schedule(broadcast.next_at(), Event::Publish);
         self.broadcast = Some(broadcast);
@@ -371,6 +378,7 @@ impl World {
                 }
             }
             Output::Evict { track, before_sequence } => self.evict(id, track, before_sequence),
+            Output::EvictPart { part } => self.nodes[index_of(id)].store.evict(part),
             Output::SetRate(rate) => self.nodes[index_of(id)].player.set_rate(rate, now),
             Output::Seek { to_us } => self.nodes[index_of(id)].player.seek(to_us, now),
         }
@@ -383,7 +391,8 @@ impl World {
         let last = delivered.replace((part.epoch.0, part.sequence));
         let facts = self.library.part(part).map(|published| published.facts);
         let is_whole = facts.is_some_and(|facts| node.store.is_whole(&facts));
-        if last.is_some_and(|last| last >= (part.epoch.0, part.sequence)) {
+        let is_live = self.scenario.film.is_none();
+        if is_live && last.is_some_and(|last| last >= (part.epoch.0, part.sequence)) {
             self.violate(&format!("{id} delivers {part:?} after {last:?}"));
         }
         if !is_whole {

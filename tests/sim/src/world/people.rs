@@ -106,6 +106,7 @@ impl World {
         let first_look = self.now + self.below(PLAYER_INTERVAL);
         self.schedule(first_look, Event::PlayerTick(id));
         self.schedule_freeze(id);
+        self.schedule_seek(id);
     }
 
     fn new_node(&self, id: PeerId, seed: u64, born_at: u64) -> Node {

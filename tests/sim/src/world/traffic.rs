@@ -88,6 +88,7 @@ impl World {
                     self.descriptor_arrived(from, to, part);
                 }
             }
+            Outgoing::Index(page) => self.index_arrived(Some(from), to, page),
             Outgoing::Block(block) => self.block_arrived(from, to, block, len - HEADER_LEN),
         }
     }
@@ -111,6 +112,7 @@ impl World {
         node.store.begin(catalog.epoch);
         node.player.attach(catalog.tracks.len(), now);
         node.delivered = [None; TRACK_COUNT];
+        self.watch_film(to);
         self.input(to, Input::Catalog(catalog));
     }
 
@@ -141,7 +143,8 @@ impl World {
             Verdict::Useless => Input::BlockUseless { from, block, len },
             Verdict::Unverifiable => Input::BlockUnverifiable { from, block },
         };
-        if let (Input::Block { .. }, Some(published)) = (&input, published) {
+        let is_live = self.scenario.film.is_none();
+        if let (true, Input::Block { .. }, Some(published)) = (is_live, &input, published) {
             self.note_block(from, to, block, &published);
         }
         self.input(to, input);
@@ -240,6 +243,7 @@ impl World {
         match message {
             Outgoing::Catalog => self.catalog.as_ref().map_or(0, |catalog| catalog.len),
             Outgoing::Control(control) => control_len(control),
+            Outgoing::Index(page) => self.index_len(*page),
             Outgoing::Descriptor(id) => {
                 let part = self.library.part(*id).map(|published| &published.facts);
                 let store = &self.nodes[index_of(from)].store;
