@@ -76,6 +76,8 @@ pub(crate) struct Neighbour {
     pub(crate) n_asked: u32,
     /// It declined a pull: not to be asked for others before then.
     pub(crate) busy_until: Instant,
+    /// When it was last told all that we hold.
+    pub(crate) told_at: Option<Instant>,
     /// When the server last told it of room.
     pub(crate) invited_at: Option<Instant>,
 }
@@ -101,6 +103,7 @@ impl Neighbour {
             sent_len: 0,
             n_asked: 0,
             busy_until: now,
+            told_at: None,
             invited_at: None,
         }
     }

@@ -14,6 +14,9 @@ use crate::{Instant, PartFacts, Role};
 /// Parts that end this long before the newest known one still tell how old a path is, microseconds.
 const NEWEST_SPAN: u64 = 300_000;
 
+/// Between two times that a neighbour is told all that we hold: a block or two of each stripe.
+const TELL_INTERVAL: Duration = Duration::from_millis(300);
+
 impl Peer {
     pub(super) fn on_descriptor(&mut self, from: Option<PeerId>, part: PartFacts, now: Instant) {
         self.heard(from, now);
@@ -88,7 +91,9 @@ impl Peer {
     /// Tells a neighbour all that we hold.
     pub(super) fn tell_all(&mut self, to: PeerId, now: Instant) {
         let Some(epoch) = self.window.epoch().filter(|_| self.config.role == Role::Viewer) else { return };
-        if self.neighbours.get(to).is_none_or(|link| link.epoch != Some(epoch)) {
+        let Some(link) = self.neighbours.get_mut(to).filter(|link| link.epoch == Some(epoch)) else { return };
+        // Who is asked for several stripes need not hear it each time.
+        if link.told_at.replace(now).is_some_and(|at| now.since(at) < TELL_INTERVAL) {
             return;
         }
         let tracks = self.window.tracks().iter();
