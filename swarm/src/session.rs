@@ -122,6 +122,11 @@ impl Session {
         self.input(Input::ConnectFailed { peer }, now);
     }
 
+    /// The tracker lost this neighbour, which is asked at once whether it lives; of others nothing is known here.
+    pub fn doubt(&mut self, peer: PeerId, now: Instant) {
+        self.input(Input::Doubted { peer }, now);
+    }
+
     /// One message came. What is malformed or wrong ends the link; it never fails here.
     pub fn receive(&mut self, from: PeerId, bytes: &[u8], now: Instant) {
         if !self.peer.has_link(from) {

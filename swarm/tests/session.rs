@@ -1,7 +1,7 @@
 //! Sessions with real bytes on a small virtual network: what comes out is what was broadcast, whoever lies.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use cardume_wire::{Epoch, PROTOCOL_VERSION, PeerId, TrackId, WallTime};
 const SERVER: PeerId = PeerId::SERVER;
 const A: PeerId = PeerId::new(1);
 const B: PeerId = PeerId::new(2);
+const C: PeerId = PeerId::new(3);
 const PART_MS: u64 = 200;
 const WALL: u64 = 1_800_000_000_000_000;
 
@@ -137,6 +138,17 @@ impl Net {
     fn unlink(&mut self, a: PeerId, b: PeerId) {
         self.links.retain(|link| *link != (a, b) && *link != (b, a));
         self.act(b, |session, now| session.link_closed(a, now));
+    }
+
+    /// Nothing passes between the two any more, and nobody is told.
+    fn cut(&mut self, a: PeerId, b: PeerId) {
+        self.links.retain(|link| *link != (a, b) && *link != (b, a));
+    }
+
+    /// From whom this viewer gets its stripes.
+    fn providers(&self, id: PeerId) -> BTreeSet<PeerId> {
+        let stats = self.sessions[&id].stats(self.instant());
+        stats.paths.iter().map(|path| path.provider).collect()
     }
 
     /// Lets time pass.
@@ -410,6 +422,45 @@ fn viewers_go_on_among_themselves_with_what_they_have_and_come_back() {
         provided.iter().any(|path| path.provider == SERVER),
         "the server's room is used again: {provided:?}"
     );
+}
+
+/// A feeds B, and C, which could as well, is a neighbour too.
+fn fed_by_a_neighbour() -> Net {
+    let mut net = Net::new();
+    net.broadcast(1);
+    for id in [A, B, C] {
+        net.viewer(id);
+    }
+    net.link(A, SERVER);
+    net.link(C, SERVER);
+    net.link(A, B);
+    net.publish(0, 15);
+    net.link(B, C);
+    net.publish(15, 5);
+    assert!(net.providers(B).contains(&A), "{:?}", net.providers(B));
+    net
+}
+
+#[test]
+fn a_neighbour_that_the_tracker_lost_keeps_its_link_when_it_answers() {
+    let mut net = fed_by_a_neighbour();
+    net.act(B, |session, now| session.doubt(A, now));
+    net.publish(20, 5);
+    assert_eq!(net.seen[&B].disconnected, []);
+    assert!(net.providers(B).contains(&A), "{:?}", net.providers(B));
+}
+
+#[test]
+fn a_neighbour_that_the_tracker_lost_and_that_does_not_answer_is_replaced_at_once() {
+    let mut net = fed_by_a_neighbour();
+    net.cut(A, B);
+    net.act(B, |session, now| session.doubt(A, now));
+    net.run(Duration::from_millis(200));
+    assert_eq!(net.seen[&B].disconnected, [A], "ten round trips, and far from the seconds of mere silence");
+    let published = net.publish(20, 10);
+    net.run(Duration::from_millis(500));
+    assert_eq!(net.providers(B), BTreeSet::from([C]));
+    assert_eq!(net.video(B).last(), published.last().map(Vec::as_slice).as_ref());
 }
 
 #[test]

@@ -4,7 +4,8 @@
 //! error before anything is asked: that is a round trip less. Binary messages on the same socket are the link to the server
 //! peer ([`crate::link`]).
 //!
-//! Unknown fields are ignored; an unknown type is answered by an error of code [`ErrorCode::UnknownType`].
+//! Unknown fields are ignored; an unknown type is answered by an error of code [`ErrorCode::UnknownType`], and skipped by a
+//! viewer.
 
 use serde::{Deserialize, Serialize};
 
@@ -132,6 +133,12 @@ pub enum FromTracker {
     },
     /// The peer asked for is not here (any more).
     Gone {
+        /// Which.
+        peer: PeerId,
+    },
+    /// A peer that offered to the viewer, or answered it, has no socket here any more: it may be dead, or only cut off
+    /// from the tracker. Not said of those whom the tracker itself cuts off by going down.
+    Lost {
         /// Which.
         peer: PeerId,
     },

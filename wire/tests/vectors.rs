@@ -273,6 +273,7 @@ fn from_tracker() -> Vec<FromTracker> {
         FromTracker::Clock { sent_at: 123_456_789, time: WallTime(1_795_000_000_000_000) },
         FromTracker::Channel { channel: channel() },
         FromTracker::Gone { peer: from },
+        FromTracker::Lost { peer: from },
         FromTracker::Drain { reconnect_within_ms: 5000 },
     ];
     let codes = [

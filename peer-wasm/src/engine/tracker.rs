@@ -45,6 +45,7 @@ impl Engine {
             FromTracker::Gone { peer } if !self.links.contains_key(&peer) => {
                 self.handle_connection(peer, ConnectionEvent::Failed, now);
             }
+            FromTracker::Lost { peer } => self.doubt(peer, now),
             FromTracker::Drain { reconnect_within_ms } => {
                 self.signal.drain(Duration::from_millis(reconnect_within_ms.into()), now);
                 self.forget_server(now);
@@ -132,6 +133,12 @@ impl Engine {
     fn suggest(&mut self, neighbours: &[PeerId], now: Instant) {
         if let Some(viewer) = &mut self.viewer {
             viewer.session.suggest(neighbours.get(..NEIGHBOUR_LIMIT).unwrap_or(neighbours), now);
+        }
+    }
+
+    fn doubt(&mut self, peer: PeerId, now: Instant) {
+        if let Some(viewer) = &mut self.viewer {
+            viewer.session.doubt(peer, now);
         }
     }
 

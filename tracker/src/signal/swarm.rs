@@ -23,10 +23,11 @@ pub(super) const NEIGHBOURS_SUGGESTED: usize = 8;
 /// Three: one liar, or one with a second tab, cannot evict anybody. (Wild guess.) Each viewer that got a wrong block has
 /// already closed its own link to the polluter, so this is the second line: it spares those who have not met it yet.
 const BLAME_LIMIT: usize = 3;
-/// Peers of which is remembered that a member sent them an offer or an answer; the oldest are forgotten first.
+/// Peers of which is remembered that a member sent them an offer or an answer; those not met for longest are forgotten
+/// first.
 ///
 /// Only they can blame it: three liars who know nothing but an id evict nobody, they must have been let in as neighbours.
-/// Four times as many as a peer may have at once, as neighbours come and go.
+/// And only they are told when it is lost. Four times as many as a peer may have at once, as neighbours come and go.
 const CONTACT_LIMIT: usize = 4 * NEIGHBOUR_LIMIT;
 /// Evicted peers that are remembered; the lowest ids are forgotten first.
 const EVICTED_LIMIT: usize = 1024;
@@ -95,7 +96,7 @@ struct Member {
     index: usize,
     outbox: mpsc::Sender<Utf8Bytes>,
     closing: CancellationToken,
-    /// Whom it sent an offer or an answer, oldest first; at most [`CONTACT_LIMIT`].
+    /// Whom it sent an offer or an answer, the latest at the end; at most [`CONTACT_LIMIT`].
     contacts: VecDeque<PeerId>,
     /// At most [`BLAME_LIMIT`].
     blamed_by: BTreeSet<PeerId>,
@@ -277,6 +278,16 @@ impl Members {
         }
     }
 
+    /// Tells those whom the peer offered or answered that it is lost, unless a newer session has taken its place.
+    fn tell_lost(&self, peer: PeerId, session: u64) {
+        let Some(lost) = self.by_id.get(&peer).filter(|member| member.session == session) else { return };
+        let json = to_json(&FromTracker::Lost { peer });
+        for contact in lost.contacts.iter().filter_map(|contact| self.by_id.get(contact)) {
+            // Whose outbox is full finds out by itself: nobody is closed for what others did.
+            let _ = contact.outbox.try_send(json.clone());
+        }
+    }
+
     fn deliver(&self, to: PeerId, json: Utf8Bytes) -> Result<(), Gone> {
         let member = self.by_id.get(&to).ok_or(Gone)?;
         member.outbox.try_send(json).map_err(|error| {
@@ -288,9 +299,8 @@ impl Members {
     }
 
     fn note_contact(&mut self, from: PeerId, to: PeerId) {
-        let Some(member) = self.by_id.get_mut(&from).filter(|member| !member.contacts.contains(&to)) else {
-            return;
-        };
+        let Some(member) = self.by_id.get_mut(&from) else { return };
+        member.contacts.retain(|contact| *contact != to);
         if member.contacts.len() == CONTACT_LIMIT {
             member.contacts.pop_front();
         }
@@ -374,6 +384,11 @@ pub(super) struct Membership {
 impl Membership {
     pub(super) fn peer(&self) -> PeerId {
         self.peer
+    }
+
+    /// Tells those whom it offered or answered that it is lost; for just before the place is given up.
+    pub(super) fn tell_lost(&self) {
+        self.swarm.lock().tell_lost(self.peer, self.session);
     }
 }
 
@@ -522,6 +537,55 @@ mod tests {
 
     fn offer(swarm: &Swarm, from: &Membership, to: &Membership) -> Result<(), Gone> {
         swarm.introduce(from.peer(), to.peer(), &FromTracker::Offer { from: from.peer(), sdp: String::new() })
+    }
+
+    /// Of whom this member was told that they are lost.
+    fn told_lost(member: &mut Membership) -> Vec<PeerId> {
+        let told = std::iter::from_fn(|| member.inbox.try_recv().ok());
+        let told = told.map(|json| serde_json::from_str(&json).unwrap());
+        told.filter_map(|message| if let FromTracker::Lost { peer } = message { Some(peer) } else { None })
+            .collect()
+    }
+
+    #[test]
+    fn that_a_peer_is_lost_is_told_to_those_it_met_last() {
+        let swarm = swarm(1000);
+        let lost = swarm.join(None).unwrap();
+        let mut met: Vec<_> = (0..=CONTACT_LIMIT).map(|_| swarm.join(None).unwrap()).collect();
+        for member in &met {
+            offer(&swarm, &lost, member).unwrap();
+        }
+        // The first is met again, so the second is the one that is forgotten.
+        offer(&swarm, &lost, &met[0]).unwrap();
+        offer(&swarm, &met[1], &lost).unwrap();
+        lost.tell_lost();
+        let told: Vec<_> = met.iter_mut().map(told_lost).collect();
+        let is_told = |index: usize| told[index] == [lost.peer()];
+        assert!(is_told(0) && told[1].is_empty() && (3..=CONTACT_LIMIT).all(is_told), "{told:?}");
+        assert_eq!(told.concat().len(), CONTACT_LIMIT);
+    }
+
+    #[test]
+    fn a_peer_that_has_a_newer_socket_is_not_lost_with_the_older() {
+        let swarm = swarm(10);
+        let (old, mut met) = (swarm.join(None).unwrap(), swarm.join(None).unwrap());
+        offer(&swarm, &old, &met).unwrap();
+        let new = swarm.join(Some(old.peer())).unwrap();
+        old.tell_lost();
+        assert_eq!(told_lost(&mut met), []);
+        new.tell_lost();
+        assert_eq!(told_lost(&mut met), [new.peer()]);
+    }
+
+    #[test]
+    fn who_reads_slowly_is_not_closed_for_the_loss_of_another() {
+        let swarm = swarm(10);
+        let (lost, slow) = (swarm.join(None).unwrap(), swarm.join(None).unwrap());
+        for _ in 0..OUTBOX_LIMIT {
+            offer(&swarm, &lost, &slow).unwrap();
+        }
+        lost.tell_lost();
+        assert!(!slow.closing.is_cancelled());
     }
 
     #[test]

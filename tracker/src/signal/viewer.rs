@@ -131,6 +131,15 @@ impl News {
     }
 }
 
+impl Drop for News {
+    fn drop(&mut self) {
+        // A tracker that goes down loses all of them, and none is dead for that.
+        if !self.stop.is_cancelled() {
+            self.membership.tell_lost();
+        }
+    }
+}
+
 /// A viewer that has joined, as far as it is heard.
 pub struct Viewer {
     swarm: Arc<Swarm>,
