@@ -4,7 +4,7 @@
 
 use cardume::channel::BroadcastError;
 use cardume_system_tests::{LinkViewer, SignalClient, Stream, TestTracker, cut_part, tracks, within};
-use cardume_wire::signal::FromTracker;
+use cardume_wire::signal::{FromTracker, FromViewer};
 use tokio::net::TcpStream;
 
 /// RFC 6455, section 7.4: the service is restarting.
@@ -14,8 +14,10 @@ const SERVICE_RESTART: u16 = 1012;
 async fn viewers_senders_and_readers_are_told_and_nothing_hangs() {
     let (tracker, _directory) = TestTracker::start("").await;
     let address = tracker.http();
-    let (mut viewer, _) = SignalClient::join(address, "live").await;
-    let (other, welcome) = SignalClient::join(address, "live").await;
+    let (mut viewer, viewer_welcome) = SignalClient::join(address, "live").await;
+    let (mut other, welcome) = SignalClient::join(address, "live").await;
+    other.say(&FromViewer::Offer { to: viewer_welcome.peer_id, sdp: String::new() }).await;
+    assert!(matches!(viewer.hear().await, FromTracker::Offer { .. }));
     let mut link = LinkViewer::over(other, &welcome);
     let mut events = Stream::open(address, "/v1/channels/events").await;
     events.read_until("data:").await;

@@ -37,6 +37,32 @@ async fn a_message_to_a_peer_that_is_not_here_is_answered_gone() {
 }
 
 #[tokio::test]
+async fn those_to_whom_a_lost_viewer_offered_or_answered_are_told_and_nobody_else() {
+    for says_goodbye in [false, true] {
+        let (tracker, _directory) = TestTracker::start("").await;
+        let (mut offered, offered_welcome) = SignalClient::join(tracker.http(), "live").await;
+        let (mut lost, lost_welcome) = SignalClient::join(tracker.http(), "live").await;
+        let (mut answered, answered_welcome) = SignalClient::join(tracker.http(), "live").await;
+        let (mut stranger, stranger_welcome) = SignalClient::join(tracker.http(), "live").await;
+        let (id, sdp) = (lost_welcome.peer_id, String::new());
+        lost.say(&FromViewer::Offer { to: offered_welcome.peer_id, sdp: sdp.clone() }).await;
+        assert_eq!(offered.hear().await, FromTracker::Offer { from: id, sdp: sdp.clone() });
+        lost.say(&FromViewer::Answer { to: answered_welcome.peer_id, sdp: sdp.clone() }).await;
+        assert_eq!(answered.hear().await, FromTracker::Answer { from: id, sdp: sdp.clone() });
+
+        if says_goodbye {
+            lost.say(&FromViewer::Leave).await;
+        }
+        drop(lost);
+        assert_eq!(offered.hear().await, FromTracker::Lost { peer: id });
+        assert_eq!(answered.hear().await, FromTracker::Lost { peer: id });
+        // What others tell a viewer comes in order, so nothing was told before this.
+        offered.say(&FromViewer::Offer { to: stranger_welcome.peer_id, sdp: sdp.clone() }).await;
+        assert_eq!(stranger.hear().await, FromTracker::Offer { from: offered_welcome.peer_id, sdp });
+    }
+}
+
+#[tokio::test]
 async fn a_viewer_is_told_when_its_channel_goes_on_and_off_air() {
     let (tracker, _directory) = TestTracker::start("").await;
     let (mut viewer, welcome) = SignalClient::join(tracker.http(), "live").await;
