@@ -148,7 +148,7 @@ fn parts_and_blocks_are_numbered_without_gaps_in_each_track() {
         assert_eq!(ready.descriptor.hashes.len(), block_count(len));
         next_block += blocks_of(len);
     }
-    assert_eq!(next_block, 1 + 3 + 4 + 8 + 1);
+    assert_eq!(next_block, 1 + 3 + 8 + 8 + 1);
     let audio = publisher.publish(&part(AUDIO, 0, 1)).expect("within limits");
     assert_eq!((audio.descriptor.part.sequence, audio.descriptor.first_block.0), (0, 0));
 }
