@@ -98,6 +98,13 @@ pub enum Input {
         /// The other end.
         peer: PeerId,
     },
+    /// Somebody blames this peer for wrong media, says the tracker.
+    Blamed {
+        /// Whom.
+        peer: PeerId,
+        /// Whether so many do that it is evicted.
+        is_evicted: bool,
+    },
     /// The tracker's clock.
     Clock {
         /// Its time now.

@@ -21,6 +21,9 @@ const BUSY_FOR: Duration = Duration::from_millis(400);
 const MEMORY_LIMIT: usize = 256;
 /// A joiner leaves the choice of its first neighbours to the server for so long, as that knows who has room.
 const MESH_AFTER: Duration = Duration::from_millis(1500);
+/// Nothing is taken from a suspect for so long: wrong media is sent on, and so found out again, within a second. Not for
+/// ever, as one liar is enough to make a suspect.
+const SUSPECTED_FOR: Duration = Duration::from_secs(5);
 /// First wait after asking for neighbours; doubles up to [`FIND_WAIT_MAX`].
 const FIND_WAIT_MIN: Duration = Duration::from_secs(1);
 /// Longest wait between two questions for neighbours.
@@ -160,6 +163,7 @@ pub(crate) struct Neighbours {
     connecting: BTreeMap<PeerId, Instant>,
     failed: BTreeMap<PeerId, Instant>,
     banned: BTreeMap<PeerId, Instant>,
+    suspected: BTreeMap<PeerId, Instant>,
     suggested: Vec<PeerId>,
     /// From when on strangers are connected to without a reason.
     mesh_at: Instant,
@@ -174,6 +178,7 @@ impl Neighbours {
             connecting: BTreeMap::new(),
             failed: BTreeMap::new(),
             banned: BTreeMap::new(),
+            suspected: BTreeMap::new(),
             suggested: Vec::new(),
             mesh_at: now + MESH_AFTER,
             find_at: now + FIND_WAIT_MIN,
@@ -191,7 +196,8 @@ impl Neighbours {
             Role::Viewer => config.neighbour_limit + usize::from(was_asked_for) * 2,
         };
         let is_allowed = peer.is_server() || self.n_peers() < limit;
-        if peer == config.id || self.banned.contains_key(&peer) || !is_allowed {
+        let is_out = self.banned.contains_key(&peer) || self.is_suspected(peer, now);
+        if peer == config.id || is_out || !is_allowed {
             return false;
         }
         self.failed.remove(&peer);
@@ -220,6 +226,22 @@ impl Neighbours {
     pub(crate) fn ban(&mut self, peer: PeerId, now: Instant) {
         self.suggested.retain(|&suggested| suggested != peer);
         remember(&mut self.banned, peer, now);
+    }
+
+    /// Whether media came from it: no wrong one, as it would be banned.
+    pub(crate) fn has_served(&self, peer: PeerId) -> bool {
+        self.links.get(&peer).is_some_and(|link| link.received_len > 0)
+    }
+
+    /// Somebody else blames the peer.
+    pub(crate) fn suspect(&mut self, peer: PeerId, now: Instant) {
+        self.suggested.retain(|&suggested| suggested != peer);
+        remember(&mut self.suspected, peer, now);
+    }
+
+    /// Whether nothing is to be taken from the peer.
+    pub(crate) fn is_suspected(&self, peer: PeerId, now: Instant) -> bool {
+        self.suspected.get(&peer).is_some_and(|at| now.since(*at) < SUSPECTED_FOR)
     }
 
     /// Peers that somebody suggests.

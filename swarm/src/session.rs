@@ -127,6 +127,11 @@ impl Session {
         self.input(Input::Doubted { peer }, now);
     }
 
+    /// The tracker says that somebody blames this peer for wrong media, or so many that it is evicted.
+    pub fn blame(&mut self, peer: PeerId, is_evicted: bool, now: Instant) {
+        self.input(Input::Blamed { peer, is_evicted }, now);
+    }
+
     /// One message came. What is malformed or wrong ends the link; it never fails here.
     pub fn receive(&mut self, from: PeerId, bytes: &[u8], now: Instant) {
         if !self.peer.has_link(from) {

@@ -348,6 +348,41 @@ fn a_neighbour_that_talks_nonsense_is_dropped() {
 }
 
 #[test]
+fn nothing_is_taken_from_a_suspect_for_a_while_and_what_came_before_counts_more() {
+    let mut net = Net::new();
+    net.broadcast(1);
+    for id in [A, B] {
+        net.viewer(id);
+    }
+    net.link(A, SERVER);
+    net.act(B, |session, now| session.blame(A, false, now));
+    net.link(A, B);
+    net.publish(0, 5);
+    assert_eq!(net.video(B), [] as [&[u8]; 0]);
+    net.run(Duration::from_secs(6));
+    net.link(A, B);
+    let published = net.publish(5, 15);
+    assert_eq!(net.video(B).last(), published.last().map(Vec::as_slice).as_ref());
+    net.act(B, |session, now| session.blame(A, true, now));
+    let published = net.publish(20, 5);
+    assert_eq!(net.video(B).last(), published.last().map(Vec::as_slice).as_ref());
+}
+
+#[test]
+fn who_is_evicted_for_wrong_media_is_let_in_no_more() {
+    let mut net = Net::new();
+    net.broadcast(1);
+    for id in [A, B] {
+        net.viewer(id);
+    }
+    net.act(B, |session, now| session.blame(A, true, now));
+    net.run(Duration::from_secs(60));
+    net.link(A, B);
+    net.run(Duration::from_secs(1));
+    assert_eq!(net.seen[&B].disconnected, [A]);
+}
+
+#[test]
 fn a_neighbour_of_another_version_is_dropped_without_blame() {
     let mut net = Net::new();
     net.viewer(B);

@@ -142,6 +142,13 @@ pub enum FromTracker {
         /// Which.
         peer: PeerId,
     },
+    /// Somebody blames a peer that offered to the viewer, or answered it, for wrong media: take nothing from it for a while.
+    Blamed {
+        /// Which.
+        peer: PeerId,
+        /// Whether it is evicted for that: take nothing from it any more.
+        is_evicted: bool,
+    },
     /// This node is going down: reconnect after about this long, jittered.
     Drain {
         /// Milliseconds, the upper end of the jitter.

@@ -274,6 +274,7 @@ fn from_tracker() -> Vec<FromTracker> {
         FromTracker::Channel { channel: channel() },
         FromTracker::Gone { peer: from },
         FromTracker::Lost { peer: from },
+        FromTracker::Blamed { peer: from, is_evicted: true },
         FromTracker::Drain { reconnect_within_ms: 5000 },
     ];
     let codes = [

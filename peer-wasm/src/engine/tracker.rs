@@ -46,6 +46,11 @@ impl Engine {
                 self.handle_connection(peer, ConnectionEvent::Failed, now);
             }
             FromTracker::Lost { peer } => self.doubt(peer, now),
+            FromTracker::Blamed { peer, is_evicted } => {
+                if let Some(viewer) = &mut self.viewer {
+                    viewer.session.blame(peer, is_evicted, now);
+                }
+            }
             FromTracker::Drain { reconnect_within_ms } => {
                 self.signal.drain(Duration::from_millis(reconnect_within_ms.into()), now);
                 self.forget_server(now);

@@ -113,6 +113,29 @@ impl Peer {
         self.send_ping(peer, now);
     }
 
+    /// Others blame a peer: nothing is taken from it for a while, or never again when it is evicted. What we saw ourselves
+    /// counts for more: who served us keeps doing so.
+    pub(super) fn on_blamed(&mut self, peer: PeerId, is_evicted: bool, now: Instant) {
+        if peer.is_server() || self.neighbours.has_served(peer) {
+            return;
+        }
+        if is_evicted {
+            self.neighbours.ban(peer, now);
+        } else {
+            self.neighbours.suspect(peer, now);
+        }
+        // One liar must not starve those whom he blames.
+        let is_fed = !self.uploads.stripes_of(peer).is_empty();
+        if is_fed && !is_evicted {
+            for stripe in Stripe::all() {
+                self.stripes.lane_mut(stripe).drop_peer(peer);
+            }
+        } else if self.neighbours.get(peer).is_some() {
+            self.disconnect(peer, Reason::Offence, now);
+        }
+        self.choose_providers_soon(now);
+    }
+
     pub(super) fn on_goodbye(&mut self, from: PeerId, now: Instant) {
         self.disconnect(from, Reason::Goodbye, now);
         self.choose_providers_soon(now);
@@ -192,9 +215,12 @@ impl Peer {
         }
     }
 
-    /// Whether the peer does not answer although it was asked.
+    /// Whether nothing is to be hoped for from the peer: it does not answer although it was asked, or is suspected.
     pub(super) fn is_silent(&self, peer: PeerId, now: Instant) -> bool {
         let Some(neighbour) = self.neighbours.get(peer) else { return true };
+        if self.neighbours.is_suspected(peer, now) {
+            return true;
+        }
         let rtt = neighbour.rtt_or_guess();
         let patience =
             if neighbour.is_doubted { DOUBTED_MIN.max(rtt * 3 / 2) } else { ANSWER_MIN.max(rtt * 3) };

@@ -252,6 +252,7 @@ impl Peer {
             Input::Offence { from, kind } => self.on_offence(from, kind, now),
             Input::Backlog { peer, len } => self.on_backlog(peer, len),
             Input::Doubted { peer } => self.on_doubted(peer, now),
+            Input::Blamed { peer, is_evicted } => self.on_blamed(peer, is_evicted, now),
             Input::Clock { wall } => self.wall = Some((wall, now)),
             Input::Player(state) => {
                 self.playhead.set_player(state, now);

@@ -1,6 +1,6 @@
 //! One simulated participant: its peer, what it holds, its element, its access link.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use cardume_media::PageId;
 use cardume_swarm::{Instant, Peer};
@@ -21,7 +21,7 @@ const SETTLING: u64 = 5_000_000;
 
 /// Different viewers that must blame a peer before the tracker introduces it to nobody any more and closes its link to the
 /// server peer; as in the tracker.
-const BLAME_LIMIT: usize = 3;
+const BLAME_LIMIT: usize = 2;
 
 /// A participant.
 #[derive(Debug)]
@@ -42,6 +42,10 @@ pub(crate) struct Node {
     pub(crate) home: Home,
     /// Viewers that told the tracker of wrong media from it, until it was evicted.
     pub(crate) blamed_by: BTreeSet<PeerId>,
+    /// When it was last blamed.
+    pub(crate) blamed_at: Option<u64>,
+    /// Viewers that it was introduced to, the last ones.
+    pub(crate) contacts: VecDeque<PeerId>,
     /// Viewers that got wrong media from it.
     pub(crate) harmed: BTreeSet<PeerId>,
     /// Nothing is handled before.
@@ -126,6 +130,8 @@ impl Node {
             manners: Manners::Honest,
             home: Home::tracker(),
             blamed_by: BTreeSet::new(),
+            blamed_at: None,
+            contacts: VecDeque::new(),
             harmed: BTreeSet::new(),
             frozen_until: 0,
             clock_ahead: 0,

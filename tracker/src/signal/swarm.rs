@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::extract::ws::Utf8Bytes;
 use cardume_wire::signal::{FromTracker, NEIGHBOUR_LIMIT, Report};
@@ -10,6 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::limits::OUTBOX_LIMIT;
@@ -20,15 +22,18 @@ pub(super) const NEIGHBOURS_SUGGESTED: usize = 8;
 /// Different viewers that must blame a peer before it is evicted: suggested to nobody, introduced to nobody, and
 /// without its link to the server peer.
 ///
-/// Three: one liar, or one with a second tab, cannot evict anybody. (Wild guess.) Each viewer that got a wrong block has
-/// already closed its own link to the polluter, so this is the second line: it spares those who have not met it yet.
-const BLAME_LIMIT: usize = 3;
+/// Two: one liar cannot evict anybody, and a polluter harms few more viewers than that (scenario `polluters`). Two liars
+/// can, but those whom the evicted has served go by what they saw, and stay with it.
+const BLAME_LIMIT: usize = 2;
 /// Peers of which is remembered that a member sent them an offer or an answer; those not met for longest are forgotten
 /// first.
 ///
 /// Only they can blame it: three liars who know nothing but an id evict nobody, they must have been let in as neighbours.
 /// And only they are told when it is lost. Four times as many as a peer may have at once, as neighbours come and go.
 const CONTACT_LIMIT: usize = 4 * NEIGHBOUR_LIMIT;
+/// Who is blamed once is introduced to nobody, and nothing is taken from it, for so long: the same as in `swarm`. Wild guess:
+/// a polluter is found out within a second of being trusted again, and one liar is enough for this.
+const SUSPECTED_FOR: Duration = Duration::from_secs(5);
 /// Evicted peers that are remembered; the lowest ids are forgotten first.
 const EVICTED_LIMIT: usize = 1024;
 /// Swarms up to this size are shuffled whole; larger ones are sampled, which costs the same for any size.
@@ -100,6 +105,8 @@ struct Member {
     contacts: VecDeque<PeerId>,
     /// At most [`BLAME_LIMIT`].
     blamed_by: BTreeSet<PeerId>,
+    /// The last time.
+    blamed_at: Option<Instant>,
 }
 
 impl Swarm {
@@ -144,12 +151,12 @@ impl Swarm {
     /// Passes an offer, an answer or a candidate of one member on to another.
     ///
     /// # Errors
-    /// [`Gone`] when `to` is not here; also when it reads too slowly, and then it is closed. An evicted member finds
-    /// nobody.
+    /// [`Gone`] when `to` is not here; also when it reads too slowly, and then it is closed. Who is evicted or
+    /// suspected finds nobody, and is found by nobody.
     pub(super) fn introduce(&self, from: PeerId, to: PeerId, message: &FromTracker) -> Result<(), Gone> {
         let json = to_json(message);
         let mut members = self.lock();
-        if members.is_evicted(from) {
+        if members.is_shunned(from) || members.is_shunned(to) {
             return Err(Gone);
         }
         members.deliver(to, json)?;
@@ -178,8 +185,13 @@ impl Swarm {
         let Some(member) = members.by_id.get_mut(&peer).filter(|member| member.contacts.contains(&by)) else {
             return;
         };
-        member.blamed_by.insert(by);
-        if member.blamed_by.len() >= BLAME_LIMIT {
+        if !member.blamed_by.insert(by) {
+            return;
+        }
+        member.blamed_at = Some(Instant::now());
+        let is_evicted = member.blamed_by.len() >= BLAME_LIMIT;
+        members.tell_blame(peer, is_evicted);
+        if is_evicted {
             tracing::warn!(channel = %self.channel.id(), %peer, "evicted: {BLAME_LIMIT} viewers blame it for wrong media");
             members.evict(peer);
         }
@@ -256,6 +268,7 @@ impl Members {
             closing,
             contacts: VecDeque::new(),
             blamed_by: BTreeSet::new(),
+            blamed_at: None,
         };
         self.order.push(peer);
         self.by_id.insert(peer, member);
@@ -311,6 +324,22 @@ impl Members {
         self.evicted.borrow().contains(&peer)
     }
 
+    /// Whether it is evicted or suspected.
+    fn is_shunned(&self, peer: PeerId) -> bool {
+        let blamed_at = self.by_id.get(&peer).and_then(|member| member.blamed_at);
+        self.is_evicted(peer) || blamed_at.is_some_and(|at| at.elapsed() < SUSPECTED_FOR)
+    }
+
+    /// Tells those whom the peer offered or answered that it is blamed.
+    fn tell_blame(&self, peer: PeerId, is_evicted: bool) {
+        let Some(blamed) = self.by_id.get(&peer) else { return };
+        let json = to_json(&FromTracker::Blamed { peer, is_evicted });
+        for contact in blamed.contacts.iter().filter_map(|contact| self.by_id.get(contact)) {
+            // Whose outbox is full finds out by itself: nobody is closed for what others did.
+            let _ = contact.outbox.try_send(json.clone());
+        }
+    }
+
     fn evict(&self, peer: PeerId) {
         self.evicted.send_modify(|evicted| {
             evicted.insert(peer);
@@ -329,7 +358,7 @@ impl Members {
             let index = drawn + self.below(n_members - drawn);
             self.swap(drawn, index);
             let Some(&peer) = self.order.get(drawn) else { break };
-            if peer != of && !without.contains(&peer) && !self.is_evicted(peer) {
+            if peer != of && !without.contains(&peer) && !self.is_shunned(peer) {
                 chosen.push(peer);
             }
             if chosen.len() == n_wanted {
@@ -597,14 +626,13 @@ mod tests {
             offer(&swarm, &members[0], member).unwrap();
         }
         let is_suggested = || swarm.neighbours(members[4].peer(), &[]).contains(&polluter);
+        let evicted = swarm.evicted();
         for _ in 0..5 {
             swarm.blame(members[1].peer(), polluter);
             swarm.blame(polluter, polluter);
         }
+        assert!(!evicted.has_changed().unwrap(), "one accuser is too few");
         swarm.blame(members[2].peer(), polluter);
-        assert!(is_suggested(), "two accusers are too few");
-        let evicted = swarm.evicted();
-        swarm.blame(members[3].peer(), polluter);
         assert!(evicted.has_changed().unwrap() && evicted.borrow().contains(&polluter));
         assert!(!is_suggested());
         assert_eq!(swarm.neighbours(polluter, &[]), [], "it is told of nobody");
@@ -612,6 +640,48 @@ mod tests {
         let again = swarm.join(Some(polluter)).unwrap();
         assert_eq!(again.peer(), polluter);
         assert!(!is_suggested(), "rejoining does not help");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_blamed_once_is_introduced_to_nobody_for_a_while() {
+        let swarm = swarm(10);
+        let members: Vec<_> = (0..3).map(|_| swarm.join(None).unwrap()).collect();
+        let suspect = members[0].peer();
+        offer(&swarm, &members[0], &members[1]).unwrap();
+        swarm.blame(members[1].peer(), suspect);
+        assert_eq!(offer(&swarm, &members[0], &members[2]), Err(Gone));
+        assert_eq!(offer(&swarm, &members[2], &members[0]), Err(Gone));
+        assert!(!swarm.neighbours(members[2].peer(), &[]).contains(&suspect));
+        tokio::time::advance(SUSPECTED_FOR).await;
+        // To say it again is no news.
+        swarm.blame(members[1].peer(), suspect);
+        assert!(swarm.neighbours(members[2].peer(), &[]).contains(&suspect));
+        assert_eq!(offer(&swarm, &members[2], &members[0]), Ok(()));
+    }
+
+    #[test]
+    fn each_blame_is_told_to_those_whom_the_blamed_met_and_to_nobody_else() {
+        let swarm = swarm(10);
+        let mut members: Vec<_> = (0..4).map(|_| swarm.join(None).unwrap()).collect();
+        let polluter = members[0].peer();
+        for met in &members[1..3] {
+            offer(&swarm, &members[0], met).unwrap();
+        }
+        swarm.blame(members[1].peer(), polluter);
+        swarm.blame(members[2].peer(), polluter);
+        let told: Vec<Vec<bool>> =
+            members[1..].iter_mut().map(|member| told_blames(member, polluter)).collect();
+        assert_eq!(told, [vec![false, true], vec![false, true], vec![]]);
+    }
+
+    /// What this member was told of the blamed peer: each time whether it is evicted.
+    fn told_blames(member: &mut Membership, blamed: PeerId) -> Vec<bool> {
+        let told = std::iter::from_fn(|| member.inbox.try_recv().ok());
+        told.filter_map(|json| match serde_json::from_str(&json).unwrap() {
+            FromTracker::Blamed { peer, is_evicted } if peer == blamed => Some(is_evicted),
+            _ => None,
+        })
+        .collect()
     }
 
     #[test]
@@ -629,11 +699,13 @@ mod tests {
         // Three are found out; what they say about others is void from then on.
         let (found_out, honest) = liars.split_at(3);
         for polluter in found_out {
+            offer(&swarm, victim, polluter).unwrap();
             for accuser in &honest[..3] {
                 offer(&swarm, polluter, accuser).unwrap();
+            }
+            for accuser in &honest[..3] {
                 swarm.blame(accuser.peer(), polluter.peer());
             }
-            offer(&swarm, victim, polluter).unwrap();
             swarm.blame(polluter.peer(), victim.peer());
         }
         assert_eq!(*swarm.evicted().borrow(), found_out.iter().map(Membership::peer).collect());

@@ -114,6 +114,8 @@ enum Event {
     ConnectFailed(PeerId, PeerId),
     LinkClosed { at: PeerId, peer: PeerId, link: u64 },
     Doubt { at: PeerId, peer: PeerId },
+    Blame { by: PeerId, peer: PeerId },
+    TellBlame { at: PeerId, peer: PeerId, is_evicted: bool },
     Suggest(PeerId, Vec<PeerId>),
     Depart { viewer: PeerId, is_silent: bool },
     Lose { viewer: PeerId, is_silent: bool },
@@ -234,6 +236,10 @@ impl World {
             Event::ConnectFailed(at, peer) => self.input(at, Input::ConnectFailed { peer }),
             Event::LinkClosed { at, peer, link } => self.link_closed(at, peer, link),
             Event::Doubt { at, peer } => self.doubt(at, peer),
+            Event::Blame { by, peer } => self.blamed(by, peer),
+            Event::TellBlame { at, peer, is_evicted } => {
+                self.input(at, Input::Blamed { peer, is_evicted });
+            }
             Event::Suggest(id, peers) => self.input(id, Input::Suggested { peers }),
             Event::Depart { viewer, is_silent } => self.depart(viewer, is_silent),
             Event::Lose { viewer, is_silent } => self.lose(viewer, is_silent),
@@ -370,7 +376,9 @@ impl World {
             Output::Deliver { part } => self.deliver(id, part),
             Output::Connect { peer } => self.connect(id, peer),
             Output::Disconnect { peer, .. } => self.close_link(id, peer),
-            Output::Blame { peer } => self.blamed(id, peer),
+            Output::Blame { peer } => {
+                self.schedule(now + self.rtt(id, PeerId::SERVER) / 2, Event::Blame { by: id, peer });
+            }
             Output::FindNeighbours { without } => {
                 if self.nodes[0].is_alive {
                     let peers = self.suggestions(id, &without);

@@ -22,6 +22,8 @@ const JOIN_WITHIN: u64 = 2_000_000;
 /// Of those who die without a word so many are cut off by a dead cable or a sleeping machine, and nobody is told. Of the
 /// others the operating system closes the tracker's socket. Wild guess.
 const UNPLUGGED_PERCENT: u64 = 20;
+/// A viewer that is blamed for wrong media is introduced to nobody for so long, microseconds; as in the tracker.
+const SUSPECTED_FOR: u64 = 5_000_000;
 /// Viewers learn within this time that the tracker is back, microseconds.
 const RETURN_WITHIN: u64 = 1_500_000;
 
@@ -337,15 +339,28 @@ impl World {
             self.violate(&format!("{by} blames {peer}, who did no wrong"));
             return;
         }
-        if self.is_evicted(by) || self.is_evicted(peer) {
+        if !self.nodes[0].is_alive || self.is_evicted(by) || self.is_evicted(peer) {
             return;
         }
+        let now = self.now;
         let node = &mut self.nodes[index_of(peer)];
         node.blamed_by.insert(by);
-        if node.is_evicted() {
+        node.blamed_at = Some(now);
+        let is_evicted = node.is_evicted();
+        for at in node.contacts.clone() {
+            let told_at = now + TRACKER + self.rtt(PeerId::SERVER, at) / 2;
+            self.schedule(told_at, Event::TellBlame { at, peer, is_evicted });
+        }
+        if is_evicted {
             self.close_link(PeerId::SERVER, peer);
             self.input(PeerId::SERVER, Input::LinkClosed { peer });
         }
+    }
+
+    /// Whom the tracker introduces to nobody: who is evicted, and for a while who is blamed.
+    pub(super) fn is_shunned(&self, id: PeerId) -> bool {
+        let since = self.nodes.get(index_of(id)).and_then(|node| node.blamed_at);
+        self.is_evicted(id) || since.is_some_and(|at| self.now - at < SUSPECTED_FOR)
     }
 
     pub(super) fn is_evicted(&self, id: PeerId) -> bool {
@@ -363,7 +378,7 @@ impl World {
         let mut chosen = Vec::new();
         for _ in 0..n_draws {
             let Some(peer) = self.anyone() else { break };
-            if !self.is_evicted(peer) && !without.contains(&peer) && !chosen.contains(&peer) {
+            if !self.is_shunned(peer) && !without.contains(&peer) && !chosen.contains(&peer) {
                 chosen.push(peer);
             }
             if chosen.len() == SUGGESTED {

@@ -13,6 +13,9 @@ use crate::library::TRACK_COUNT;
 use crate::network::{Link, Offered, Packet};
 use crate::store::Verdict;
 
+/// To so many of those who were introduced to it last the tracker tells that a viewer is blamed; as in the tracker.
+const CONTACT_LIMIT: usize = 64;
+
 impl World {
     pub(super) fn send(&mut self, from: PeerId, to: PeerId, message: Outgoing) {
         let Some(link) = self.nodes[index_of(from)].uplink.link(to).map(|link| link.number) else {
@@ -153,11 +156,19 @@ impl World {
     pub(super) fn connect(&mut self, from: PeerId, to: PeerId) {
         let is_there = self.nodes.get(index_of(to)).is_some_and(|node| node.is_alive);
         // The tracker passes on nothing of an evicted one, neither its offer nor its answer.
-        let is_introduced = self.nodes[0].is_alive && !self.is_evicted(from) && !self.is_evicted(to);
+        let is_introduced = self.nodes[0].is_alive && !self.is_shunned(from) && !self.is_shunned(to);
         if !is_there || !self.is_connectable(from, to) || !is_introduced {
             let wait = if is_there { CONNECT_FAILED } else { TRACKER * 3 };
             self.schedule(self.now + wait, Event::ConnectFailed(from, to));
             return;
+        }
+        for (of, contact) in [(from, to), (to, from)] {
+            let contacts = &mut self.nodes[index_of(of)].contacts;
+            contacts.retain(|peer| *peer != contact);
+            contacts.push_back(contact);
+            if contacts.len() > CONTACT_LIMIT {
+                contacts.pop_front();
+            }
         }
         // Offer and answer over the tracker, then the two alone.
         let time = self.rtt(from, PeerId::SERVER)
