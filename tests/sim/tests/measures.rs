@@ -26,7 +26,8 @@ fn tabs(change: impl FnOnce(&mut Scenario)) -> Report {
 fn every_scenario_runs_with_a_few_viewers() {
     for name in cardume_sim::names() {
         let mut scenario = Scenario::load(name).unwrap().with_viewers(3);
-        scenario.length = scenario.length.min(Duration::from_secs(40));
+        // Three viewers of a film come within two minutes.
+        scenario.length = scenario.length.min(Duration::from_secs(120));
         let joined = scenario.audience.join_at < scenario.length;
         let report = run(scenario);
         assert!(joined && !report.viewers.is_empty(), "{}", report.table());
