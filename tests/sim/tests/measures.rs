@@ -27,7 +27,7 @@ fn every_scenario_runs_with_a_few_viewers() {
     for name in cardume_sim::names() {
         let mut scenario = Scenario::load(name).unwrap().with_viewers(3);
         // Three viewers of a film come within two minutes.
-        scenario.length = scenario.length.min(Duration::from_secs(120));
+        scenario.length = scenario.length.min(Duration::from_mins(2));
         let joined = scenario.audience.join_at < scenario.length;
         let report = run(scenario);
         assert!(joined && !report.viewers.is_empty(), "{}", report.table());
