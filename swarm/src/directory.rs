@@ -283,6 +283,67 @@ mod tests {
     }
 
     #[test]
+    fn a_promise_is_kept_when_the_promised_one_shows() {
+        let mut directory = Directory::default();
+        directory.update(IDS[0], status(300, 2, 0));
+        assert_eq!(first(&mut directory, search(Claim::Idle), 0), Some(IDS[0]));
+        directory.update(IDS[0], status(300, 1, 0));
+        assert_eq!(first(&mut directory, search(Claim::Idle), 100), Some(IDS[0]), "one came, one is free");
+        assert_eq!(first(&mut directory, search(Claim::Idle), 200), None);
+    }
+
+    #[test]
+    fn who_feeds_others_goes_to_the_front_and_leaves_to_the_back() {
+        let mut directory = Directory::default();
+        directory.update(IDS[0], status(300, 1, 0));
+        directory.update(PeerId::new(24), status(LEAF_RANK - 1, 1, 0));
+        directory.update(PeerId::new(32), status(LEAF_RANK + 1, 1, 0));
+        assert_eq!(first(&mut directory, search(Claim::Contributes), 0), Some(PeerId::new(24)));
+        assert_eq!(first(&mut directory, search(Claim::Feeds), 0), Some(IDS[0]));
+        assert_eq!(first(&mut directory, search(Claim::Contributes), 0), Some(PeerId::new(32)));
+    }
+
+    #[test]
+    fn who_contributes_takes_the_place_of_the_idle_and_only_theirs() {
+        let mut directory = Directory::default();
+        directory.update(IDS[0], Status { idle: 1, ..status(300, 0, 1) });
+        assert_eq!(first(&mut directory, search(Claim::Idle), 0), None);
+        assert_eq!(first(&mut directory, search(Claim::Contributes), 0), Some(IDS[0]));
+        assert_eq!(first(&mut directory, search(Claim::Contributes), 0), None, "it was promised");
+    }
+
+    #[test]
+    fn who_asked_in_vain_is_told_of_room_once_and_those_who_feed_others_first() {
+        let mut directory = Directory::default();
+        let leaf = search(Claim::Idle);
+        let feeder = Search { asker: PeerId::new(40), ..search(Claim::Feeds) };
+        directory.wait(leaf, Instant::default());
+        directory.wait(feeder, Instant::default());
+        directory.update(IDS[0], status(300, 1, 0));
+        let mut relieved = |free| {
+            directory.update(IDS[0], status(300, free, 0));
+            let relieved = directory.relieve(IDS[0], Instant::default());
+            relieved.into_iter().map(|search| search.asker).collect::<Vec<_>>()
+        };
+        assert_eq!(relieved(1), [feeder.asker]);
+        assert_eq!(relieved(1), [], "the slot is promised");
+        assert_eq!(relieved(2), [leaf.asker]);
+        assert_eq!(relieved(4), []);
+    }
+
+    #[test]
+    fn who_waited_too_long_or_left_is_told_nothing() {
+        let mut directory = Directory::default();
+        let leaf = search(Claim::Idle);
+        directory.wait(leaf, Instant::default());
+        directory.update(IDS[0], status(300, 1, 0));
+        assert!(directory.relieve(IDS[0], Instant::default() + WAITING_FOR).is_empty());
+        directory.wait(leaf, Instant::default());
+        directory.remove(leaf.asker);
+        assert!(directory.relieve(IDS[0], Instant::default()).is_empty());
+    }
+
+    #[test]
     fn nobody_is_sent_to_himself_to_the_gone_or_to_longer_paths_than_asked() {
         let mut directory = Directory::default();
         directory.update(IDS[0], status(300, 1, 0));

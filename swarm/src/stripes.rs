@@ -231,3 +231,35 @@ impl Lane {
         self.hints.retain(|(hinted, _)| *hinted != peer);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER: PeerId = PeerId::new(7);
+
+    fn hinted(lane: &Lane, at_ms: u64) -> Vec<PeerId> {
+        lane.hinted(Instant::from_micros(at_ms * 1000)).collect()
+    }
+
+    #[test]
+    fn a_hint_holds_until_it_is_old_or_the_named_one_refuses() {
+        let now = Instant::default();
+        let mut lane = Lane::default();
+        lane.hint(PEER, now);
+        assert_eq!(hinted(&lane, 1_000), [PEER]);
+        assert_eq!(hinted(&lane, 2_000), []);
+        lane.hint(PEER, now);
+        lane.refuse(PEER, now + Duration::from_secs(1));
+        assert_eq!(hinted(&lane, 1_000), []);
+    }
+
+    #[test]
+    fn a_hint_lets_who_refused_before_be_asked_again() {
+        let now = Instant::default();
+        let mut lane = Lane::default();
+        lane.refuse(PEER, now + Duration::from_secs(1));
+        lane.hint(PEER, now);
+        assert!(!lane.is_refused(PEER, now));
+    }
+}

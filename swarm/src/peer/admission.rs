@@ -23,6 +23,10 @@ const START_WITHIN: Duration = Duration::from_secs(2);
 /// Start-up media that waits for longer than this on a limited uplink lets no other child in.
 const STARTUP_WAIT_LIMIT: Duration = Duration::from_secs(1);
 
+/// Who lacks at most one block in so many parts of the window changed its provider; who lacks more is joining, and would
+/// hold up all others. Simulator, E1: with everybody's gaps sent first, blocks on time fall from 99.3 to 97.2 %.
+const GAP_PARTS: usize = 8;
+
 /// A wish to be fed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ask {
@@ -204,8 +208,7 @@ impl Peer {
         let blocks: Vec<(PartId, Vec<BlockId>)> = parts.iter().map(|part| (part.id, lacking(part))).collect();
         let n_blocks: usize = blocks.iter().map(|(_, blocks)| blocks.len()).sum();
         let feeds = self.uploads.child(to, stripe).is_some_and(|child| child.claim == Claim::Feeds);
-        let n_parts = parts.len();
-        let class = match (n_blocks * 8 <= n_parts, feeds) {
+        let class = match (n_blocks * GAP_PARTS <= parts.len(), feeds) {
             (false, _) => Class::Startup,
             (true, true) => Class::Forward,
             (true, false) => Class::Push,

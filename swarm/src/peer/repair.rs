@@ -50,7 +50,7 @@ const SERVE_BACKLOG: usize = 96 * 1024;
 
 /// What should have been on screen for so long is not asked for any more: what is still to be shown comes first.
 const GIVE_UP: Duration = Duration::from_secs(1);
-/// Of four tries the one that goes to the provider, the first being 0.
+/// Of each four tries the one that goes to the provider, the first being 0.
 const PROVIDER_TRY: u8 = 3;
 
 /// A block that is wanted by pull.
@@ -215,10 +215,7 @@ impl Peer {
                         continue;
                     };
                     let is_orphan = in_need[BlockNumber(number).stripe().index()];
-                    let is_hole = std::env::var_os("NOHOLE").is_none()
-                        && n_tries == 0
-                        && !is_joining
-                        && self.is_hole(index, BlockNumber(number));
+                    let is_hole = n_tries == 0 && !is_joining && self.is_hole(index, BlockNumber(number));
                     // Pulling early only makes the block come twice: paths differ by a second.
                     let margin = match (is_orphan, is_joining) {
                         (true, true) => JOIN_ORPHAN_MARGIN,
@@ -264,7 +261,7 @@ impl Peer {
         let stripe = want.block.number.stripe();
         let lane = self.stripes.lane(stripe);
         let provider = lane.provider.as_ref().map(|provider| provider.peer);
-        // A busy server may never answer: it is asked each other time, the provider among the others.
+        // Neither a busy server nor busy neighbours may ever answer, while the provider has it by now.
         if want.is_hole || want.n_tries % 4 == PROVIDER_TRY {
             return provider;
         }
