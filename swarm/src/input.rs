@@ -195,6 +195,13 @@ impl PartFacts {
         self.first_block.0.checked_add(self.n_blocks)
     }
 
+    /// Its blocks, rising.
+    pub fn blocks(&self) -> impl Iterator<Item = BlockId> + use<> {
+        let (epoch, track) = (self.id.epoch, self.id.track);
+        let numbers = self.first_block.0..self.end_block().unwrap_or(self.first_block.0);
+        numbers.map(move |number| BlockId { epoch, track, number: BlockNumber(number) })
+    }
+
     /// Whether the block is one of it.
     pub fn has_block(&self, number: BlockNumber) -> bool {
         number.0.checked_sub(self.first_block.0).is_some_and(|offset| offset < self.n_blocks)

@@ -238,11 +238,9 @@ impl Peer {
     fn lacking(&self, peer: PeerId, part: &PartFacts, stripe: Stripe) -> Vec<BlockId> {
         let Some(index) = self.window.index(part.id.track) else { return Vec::new() };
         let Some(link) = self.neighbours.get(peer) else { return Vec::new() };
-        let numbers = (part.first_block.0..part.end_block().unwrap_or(part.first_block.0)).map(BlockNumber);
-        let blocks = numbers
-            .filter(|number| number.stripe() == stripe && !link.has[index].contains(number.0))
-            .map(|number| BlockId { epoch: part.id.epoch, track: part.id.track, number });
-        blocks.filter(|block| self.window.holds(*block)).collect()
+        let is_lacking =
+            |number: BlockNumber| number.stripe() == stripe && !link.has[index].contains(number.0);
+        part.blocks().filter(|block| is_lacking(block.number) && self.window.holds(*block)).collect()
     }
 
     /// A viewer that is refused learns at least what there is, so that it can pull it.

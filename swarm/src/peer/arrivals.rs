@@ -129,13 +129,12 @@ impl Peer {
 
     /// A provider, or one about to be, sent a block of its stripe.
     fn note_delivery(&mut self, from: PeerId, block: BlockId, was_asked: bool, now: Instant) {
-        let part = self.window.part_of(block).copied();
-        let part = part.as_ref();
         let stripe = block.number.stripe();
         // What is far behind comes from catching up and says nothing of the path.
         let newest = self.window.tracks().iter().filter_map(|track| track.parts().next_back());
         let newest_us = newest.map(|part| part.end_us).max().unwrap_or(0);
-        let part = part.filter(|part| part.end_us.saturating_add(NEWEST_SPAN) >= newest_us);
+        let part =
+            self.window.part_of(block).filter(|part| part.end_us.saturating_add(NEWEST_SPAN) >= newest_us);
         let is_current = part.is_some();
         let age = part.and_then(|part| self.age_of(part, now));
         let index = self.window.index(block.track);

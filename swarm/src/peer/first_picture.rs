@@ -8,7 +8,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use cardume_wire::link::Control;
-use cardume_wire::{BlockId, BlockNumber, PeerId, Stripe, TrackSet};
+use cardume_wire::{BlockId, PeerId, Stripe, TrackSet};
 
 use super::Peer;
 use super::admission::Ask;
@@ -53,7 +53,7 @@ impl Peer {
         let has_room = self.has_room_to_start(now);
         for part in self.first_parts(now) {
             self.queue_descriptor(to, part.id, Class::Repair, now);
-            for block in blocks_of(&part).filter(|_| has_room) {
+            for block in part.blocks().filter(|_| has_room) {
                 if self.window.holds(block) {
                     self.queue_block(to, block, Class::Startup, now);
                 }
@@ -88,7 +88,7 @@ impl Peer {
         self.joining.aim
     }
 
-    /// A new broadcast, or a block from the server.
+    /// A block came; one from the server says that it serves us.
     pub(super) fn note_served(&mut self, from: PeerId, now: Instant) {
         if from.is_server() {
             self.joining.served_at = Some(now);
@@ -102,7 +102,7 @@ impl Peer {
             return;
         }
         self.expire_requests(now);
-        let blocks: Vec<BlockId> = self.first_parts(now).iter().flat_map(blocks_of).collect();
+        let blocks: Vec<BlockId> = self.first_parts(now).iter().flat_map(PartFacts::blocks).collect();
         let mut requests: BTreeMap<PeerId, Vec<BlockId>> = BTreeMap::new();
         for block in blocks {
             if let Some(of) = self.first_source(block, now) {
@@ -138,7 +138,7 @@ impl Peer {
         let tracks = self.window.tracks();
         let leading = tracks.iter().find(|track| track.facts.is_video).or_else(|| tracks.first());
         let part = leading.and_then(|track| track.part(track.start_sequence(start_us)));
-        part.map_or(usize::MAX, |part| blocks_of(part).filter(|block| !self.window.holds(*block)).count())
+        part.map_or(usize::MAX, |part| part.blocks().filter(|block| !self.window.holds(*block)).count())
     }
 
     /// The least asked neighbour that may have the block; one whose greeting is still on its way was named by the tracker,
@@ -174,10 +174,4 @@ impl Peer {
             track.set(block.number, Block::Asked { of, expires_at, since, n_tries });
         }
     }
-}
-
-fn blocks_of(part: &PartFacts) -> impl Iterator<Item = BlockId> + use<> {
-    let (epoch, track) = (part.id.epoch, part.id.track);
-    let numbers = part.first_block.0..part.end_block().unwrap_or(part.first_block.0);
-    numbers.map(move |number| BlockId { epoch, track, number: BlockNumber(number) })
 }

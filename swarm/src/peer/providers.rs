@@ -62,8 +62,7 @@ impl Peer {
 
     pub(super) fn on_refuse(&mut self, from: PeerId, stripe: Stripe, hints: &[PeerId], now: Instant) {
         let is_needed = self.needs_provider(stripe, now);
-        let would_feed = stripe == self.config.id.home_stripe() && self.n_slots() > 0;
-        let wait = match (is_needed || !from.is_server(), would_feed) {
+        let wait = match (is_needed || !from.is_server(), self.would_feed(stripe)) {
             (true, _) => REFUSED_FOR,
             (false, true) => REFUSED_FOR * 3,
             (false, false) => SERVER_REFUSED_FOR,
@@ -206,7 +205,7 @@ impl Peer {
         self.send_control(peer, ask, now);
     }
 
-    /// Whom we were sent to, a neighbour with room, the server, and then anybody, in this order.
+    /// Whom we were sent to, a neighbour with room, the server, and without one anybody, in this order.
     fn any_provider(&mut self, stripe: Stripe, now: Instant) -> Option<PeerId> {
         let hinted: Vec<PeerId> = self.stripes.lane(stripe).hinted(now).collect();
         if let Some(&peer) = hinted.iter().find(|peer| self.may_ask_hinted(**peer, stripe, now)) {
@@ -236,7 +235,7 @@ impl Peer {
             && self.uploads.child(peer, stripe).is_none()
     }
 
-    /// The server, or a neighbour with a much shorter path.
+    /// Whom we were sent to, the server, or a neighbour with a much shorter path.
     fn better_provider(&mut self, stripe: Stripe, now: Instant) -> Option<PeerId> {
         let provider = self.stripes.lane(stripe).provider.as_ref()?;
         if provider.peer.is_server() {
@@ -295,31 +294,30 @@ impl Peer {
         let age = neighbour.age(stripe).unwrap_or(UNKNOWN_AGE) + wait + neighbour.rtt_or_guess() / 2;
         let n_provides = u32::try_from(self.stripes.provided_by(peer).len()).unwrap_or(0);
         let is_abroad = stripe != peer.home_stripe();
-        let would_yield = !is_abroad && stripe == self.config.id.home_stripe() && self.n_slots() > 0;
+        let would_yield = !is_abroad && self.would_feed(stripe);
         let has_room = |status: Status| status.free > 0 || (would_yield && status.yields > 0);
         let is_full = !neighbour.status.is_some_and(has_room);
         let abroad = if is_abroad { ABROAD } else { Duration::ZERO };
         age + abroad + SAME_PROVIDER * n_provides + if is_full { FULL } else { Duration::ZERO }
     }
 
-    /// Those named may have room: ask them again, and connect to the strangers if it is urgent.
+    /// Whether others would be fed by us in this stripe.
+    fn would_feed(&self, stripe: Stripe) -> bool {
+        stripe == self.config.id.home_stripe() && self.n_slots() > 0
+    }
+
+    /// Those named may have room: ask them again, and connect to the first stranger if it is worth it.
     fn follow_hints(&mut self, stripe: Stripe, hints: &[PeerId], now: Instant) {
         // All below whoever feeds others gain from its shorter path.
-        let would_feed = stripe == self.config.id.home_stripe() && self.n_slots() > 0;
-        let is_needed = would_feed || self.needs_provider(stripe, now);
-        let mut n_connecting = 0;
+        let mut may_connect = self.would_feed(stripe) || self.needs_provider(stripe, now);
         for &hint in hints {
             if hint == self.config.id {
                 continue;
             }
             let is_stranger = self.neighbours.get(hint).is_none();
             self.stripes.lane_mut(stripe).hint(hint, now);
-            if is_stranger
-                && is_needed
-                && n_connecting == 0
-                && self.neighbours.connect(hint, &self.config, now)
-            {
-                n_connecting += 1;
+            if is_stranger && may_connect && self.neighbours.connect(hint, &self.config, now) {
+                may_connect = false;
                 self.outputs.push_back(Output::Connect { peer: hint });
             } else if is_stranger {
                 self.neighbours.suggest(&[hint], &self.config);

@@ -255,7 +255,7 @@ impl Peer {
         plays_at.since(now).saturating_sub(APPEND_MARGIN)
     }
 
-    /// A neighbour that has it and is not busy; the server when time or tries run out.
+    /// A neighbour that has it and is not busy; the server when time runs out; now and then the provider.
     fn source_for(&mut self, want: &Want, now: Instant) -> Option<PeerId> {
         let index = self.window.index(want.block.track)?;
         let stripe = want.block.number.stripe();
