@@ -4,8 +4,8 @@ import { byteLen, duration, share, stalls } from './format';
 
 /** Digits of a peer id that tell neighbours apart at a glance. */
 const SHORT_ID_LEN = 6;
-/** Quarters of the stream, as many as the overlay deals blocks to. */
-const STRIPES = [0, 1, 2, 3];
+/** Eighths of the stream, as many as the overlay deals blocks to. */
+const STRIPES = [0, 1, 2, 3, 4, 5, 6, 7];
 
 /** Shows the statistics on the watch page. */
 export function showStats(stats: Stats): void {
@@ -78,8 +78,7 @@ function updateRow(row: HTMLElement, neighbour: Neighbour): void {
 function showStripes(row: HTMLElement, provided: readonly number[]): void {
   const stripes = row.querySelector('.stripes');
   if (!stripes) return;
-  const label =
-    provided.length === 0 ? 'nothing unasked' : `${provided.length} of ${STRIPES.length} quarters`;
+  const label = provided.length === 0 ? 'nothing unasked' : `${provided.length} of ${STRIPES.length} eighths`;
   stripes.setAttribute('aria-label', label);
   STRIPES.forEach((stripe) => {
     stripes.children[stripe]?.setAttribute('data-on', String(provided.includes(stripe)));
