@@ -32,13 +32,10 @@ impl Drop for PanicWatch {
 /// Begins to tell this event handler.
 pub(crate) fn watch(on_event: &Function) -> PanicWatch {
     static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| {
-            tell(&panic.to_string());
-            before(panic);
-        }));
-    });
+    // A thread of WebAssembly that has panicked once counts as panicking for ever, and may not change its hook.
+    if !std::thread::panicking() {
+        HOOK.call_once(install);
+    }
     WATCHERS.with_borrow_mut(|watchers| {
         if watchers.len() >= WATCHER_LIMIT {
             watchers.remove(0);
@@ -46,6 +43,14 @@ pub(crate) fn watch(on_event: &Function) -> PanicWatch {
         watchers.push(on_event.clone());
     });
     PanicWatch { on_event: on_event.clone() }
+}
+
+fn install() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tell(&panic.to_string());
+        before(panic);
+    }));
 }
 
 fn tell(what: &str) {

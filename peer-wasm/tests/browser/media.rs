@@ -45,12 +45,14 @@ async fn parts_become_playable_and_play() {
 
 #[wasm_bindgen_test]
 async fn each_track_gets_its_init_segment_and_then_its_parts_in_order() {
-    let (tap, broadcast, video) = (Tap::new(), broadcast(), video());
-    let mut media = Media::new(video.clone(), Recorder::new().notify());
+    let (tap, broadcast) = (Tap::new(), broadcast());
+    let mut media = Media::new(video(), Recorder::new().notify());
     media.handle(MediaCommand::Attach(broadcast.catalog(1)));
     append_all(&mut media, &broadcast);
-    until(|| buffered(&video) > 7.5).await;
+    let n_expected = broadcast.tracks.len() + broadcast.parts.len();
+    until(|| tap.n_appended() >= n_expected).await;
     let appended = tap.appended();
+    assert_eq!(appended.len(), n_expected);
     for track in &broadcast.tracks {
         let parts = broadcast.parts.iter().filter(|part| part.track == track.id).map(|part| &part.bytes);
         let expected: Vec<&Bytes> = std::iter::once(&track.init).chain(parts).collect();
@@ -58,7 +60,6 @@ async fn each_track_gets_its_init_segment_and_then_its_parts_in_order() {
             appended.iter().filter(|bytes| expected.contains(&&Bytes::copy_from_slice(bytes))).collect();
         assert_eq!(got, expected);
     }
-    assert_eq!(appended.len(), broadcast.tracks.len() + broadcast.parts.len());
 }
 
 #[wasm_bindgen_test]

@@ -138,6 +138,10 @@ impl Tap {
         Self { appended, remove }
     }
 
+    pub(crate) fn n_appended(&self) -> usize {
+        self.appended.length() as usize
+    }
+
     pub(crate) fn appended(&self) -> Vec<Vec<u8>> {
         self.appended.iter().map(|bytes| bytes.unchecked_into::<Uint8Array>().to_vec()).collect()
     }
