@@ -8,6 +8,7 @@ mod check;
 mod demo;
 mod fresh;
 mod fuzz;
+mod mutate;
 mod place;
 mod setup;
 mod stages;
@@ -52,6 +53,8 @@ enum Command {
     },
     /// Feed the parsers and the core with what no test would think of.
     Fuzz(fuzz::Options),
+    /// Break the scheduler on purpose, to see whether the tests notice.
+    Mutate(mutate::Options),
     /// Run the benchmark NAME, for example `first-light`.
     Bench(bench::BenchOptions),
     /// Run the simulator's scenario NAME.
@@ -77,6 +80,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Test => test::run(),
         Command::Browser { arguments } => test::browser_matrix(&arguments),
         Command::Fuzz(options) => fuzz::run(&options),
+        Command::Mutate(options) => mutate::run(&options),
         Command::Bench(options) => bench::bench(&options),
         Command::Sim(options) => bench::sim(&options),
     }

@@ -3,6 +3,7 @@
 mod bindgen;
 mod browser;
 mod debian;
+pub(crate) mod mutants;
 mod node;
 mod wasm;
 

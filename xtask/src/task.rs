@@ -150,6 +150,11 @@ impl Task {
         self.count_and_show(tally, io::stdout)
     }
 
+    /// The same, showing nothing: the caller expects tests to fail.
+    pub(crate) fn count_silently(self, tally: &mut Tally) -> Result<()> {
+        self.count_and_show(tally, io::sink)
+    }
+
     /// `screen` opens where the output is shown.
     fn count_and_show<W: Write>(mut self, tally: &mut Tally, screen: fn() -> W) -> Result<()> {
         self.command.stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::{
-    artefacts, bench, check, fuzz, say,
+    artefacts, bench, check, fuzz, mutate, say,
     setup::{self, Bindgen, Packages, TestTools, Toolchain},
     stages::Stages,
     tally::Tally,
@@ -34,6 +34,7 @@ fn all(stages: &mut Stages) -> Result<()> {
     stages.run("peer and its bundle", artefacts::peer)?;
     stages.run("check", check::run)?;
     stages.count("native tests", native)?;
+    stages.run("mutations, briefly", mutate::short)?;
     stages.count("web unit tests", web)?;
     stages.count("tests in WebAssembly", in_webassembly)?;
     stages.run("fuzzing, briefly", || fuzz::all(FUZZ_TIME))?;
@@ -64,14 +65,16 @@ fn web(tally: &mut Tally) -> Result<()> {
     Task::npm(Packages::Web.dir()).args(["test"]).env("CI", "1").count(tally)
 }
 
-/// The browser peer's own tests, in a real Chromium.
+/// The core's run in Node.js, which must end as on this machine; then the browser peer's own tests, in a real Chromium.
 fn in_webassembly(tally: &mut Tally) -> Result<()> {
     let (toolchain, bindgen) = (Toolchain::find_or_install()?, Bindgen::find_or_install()?);
-    let tests = toolchain.cargo("test").args(["--tests", "--package", "cardume-peer-wasm"]);
-    TestTools::find_or_install()?
-        .named_in(tests)
-        .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", bindgen.test_runner())
-        .count(tally)
+    let in_wasm = |package| {
+        let tests = toolchain.cargo("test").args(["--tests", "--package", package]);
+        tests.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", bindgen.test_runner())
+    };
+    let digest = Task::cargo("run").args(["--quiet", "--package", "cardume-wasm-tests"]).read()?;
+    in_wasm("cardume-wasm-tests").env("CARDUME_NATIVE_DIGEST", digest.trim()).count(tally)?;
+    TestTools::find_or_install()?.named_in(in_wasm("cardume-peer-wasm")).count(tally)
 }
 
 /// Playwright against the built artefacts: a script of tests/browser/package.json.

@@ -1,0 +1,494 @@
+//! How one peer treats its neighbours, which are the script: whom it takes, refuses, asks, leaves and sends to.
+#![expect(clippy::expect_used, reason = "a test fails by panicking, in its helpers too")]
+
+use core::time::Duration;
+
+use cardume_media::PartId;
+use cardume_swarm::{
+    BitsPerSec, CatalogFacts, Config, Input, Instant, Outgoing, Output, PartFacts, Peer, PlayerState,
+    TrackFacts,
+};
+use cardume_wire::link::{Control, Message, TrackBlocks, block_count};
+use cardume_wire::{
+    BlockId, BlockNumber, Epoch, PROTOCOL_VERSION, PeerId, STRIPE_COUNT, Stripe, TrackId, TrackSet, WallTime,
+};
+
+const EPOCH: Epoch = Epoch(1);
+const TRACK: TrackId = TrackId(0);
+const PART_US: u64 = 200_000;
+/// One block for each stripe.
+const PART_LEN: u32 = 32_768;
+const DESCRIPTOR_LEN: usize = 150;
+const CATALOG_LEN: usize = 500;
+/// Parts from one key frame to the next.
+const GROUP: u32 = 5;
+/// Media time need not begin at 0, and what is due before it would be due at once.
+const MEDIA_BEGINS_US: u64 = 10_000_000;
+const WALL_US: u64 = 1_800_000_000_000_000;
+const SERVER: PeerId = PeerId::SERVER;
+/// At home in stripe 0.
+const SELF: PeerId = PeerId::new(8);
+/// At home in stripe 0, as all viewers whose number is a multiple of eight.
+const A: PeerId = PeerId::new(16);
+const B: PeerId = PeerId::new(24);
+
+fn home() -> Stripe {
+    SELF.home_stripe()
+}
+
+fn part(sequence: u32) -> PartFacts {
+    let n_blocks = u32::try_from(block_count(PART_LEN as usize)).expect("a few");
+    assert_eq!(n_blocks, u32::from(STRIPE_COUNT));
+    let captured_us = u64::from(sequence) * PART_US;
+    let start_us = MEDIA_BEGINS_US + captured_us;
+    PartFacts {
+        id: PartId { epoch: EPOCH, track: TRACK, sequence },
+        first_block: BlockNumber(sequence * n_blocks),
+        n_blocks,
+        len: PART_LEN,
+        start_us,
+        end_us: start_us + PART_US,
+        captured_at: WallTime(WALL_US + captured_us),
+        is_independent: sequence.is_multiple_of(GROUP),
+        descriptor_len: DESCRIPTOR_LEN,
+    }
+}
+
+/// The block of a part that belongs to this stripe.
+fn block(sequence: u32, stripe: Stripe) -> BlockId {
+    let block = part(sequence).blocks().find(|block| block.number.stripe() == stripe);
+    block.expect("one for each stripe")
+}
+
+fn stripe(index: u8) -> Stripe {
+    Stripe::new(index).expect("below the count")
+}
+
+/// One real peer and what it did. Its clock and the broadcast begin together.
+struct Stage {
+    peer: Peer,
+    now: Instant,
+    n_parts: u32,
+    outputs: Vec<(Instant, Output)>,
+    /// The media element: playhead, whether it moves, and what it holds.
+    playhead_us: u64,
+    is_moving: bool,
+    buffered: Option<(u64, u64)>,
+}
+
+impl Stage {
+    fn new(config: Config) -> Self {
+        let now = Instant::from_micros(0);
+        let peer = Peer::new(config, 1, now);
+        let (outputs, buffered) = (Vec::new(), None);
+        let mut stage = Self { peer, now, n_parts: 0, outputs, playhead_us: 0, is_moving: false, buffered };
+        stage.tell(Input::Clock { wall: WallTime(WALL_US) });
+        stage
+    }
+
+    fn server(budget: u64) -> Self {
+        let mut stage = Self::new(Config::server(Some(BitsPerSec(budget))));
+        stage.begin();
+        stage
+    }
+
+    /// A viewer to whom the server pushes everything, and which has some of it. Its uplink bears so many stripes of
+    /// the stream, and a fifth more that it keeps back.
+    fn viewer(n_slots: u64) -> Self {
+        let stripe_rate = u64::from(PART_LEN) * 8 * 1_000_000 / PART_US / u64::from(STRIPE_COUNT);
+        let guess = Some(BitsPerSec(n_slots * stripe_rate * 14 / 10));
+        let mut stage = Self::new(Config { uplink_guess: guess, ..Config::viewer(SELF) });
+        stage.greets(SERVER);
+        stage.begin();
+        stage.run(100);
+        for stripe in Stripe::all() {
+            stage.hears(SERVER, Control::Accept { stripe, path: Vec::new() });
+        }
+        stage.stream(15);
+        stage
+    }
+
+    fn begin(&mut self) {
+        let bitrate = BitsPerSec(u64::from(PART_LEN) * 8 * 1_000_000 / PART_US);
+        let tracks = vec![TrackFacts { id: TRACK, is_video: true, bitrate }];
+        self.tell(Input::Catalog(CatalogFacts { epoch: EPOCH, tracks, len: CATALOG_LEN, reels: Vec::new() }));
+    }
+
+    fn tell(&mut self, input: Input) {
+        self.peer.handle_input(input, self.now);
+        self.drain();
+    }
+
+    fn hears(&mut self, from: PeerId, control: Control) {
+        self.tell(Input::Control { from, control });
+    }
+
+    /// A neighbour that plays the same broadcast.
+    fn greets(&mut self, from: PeerId) {
+        self.tell(Input::LinkOpened { peer: from });
+        self.hears(from, Control::Hello { version: PROTOCOL_VERSION, epoch: Some(EPOCH) });
+    }
+
+    /// A neighbour that says that all stripes reach it this late, and that it has room.
+    fn greets_with_room(&mut self, from: PeerId, age_ms: u16) {
+        self.greets(from);
+        let ages = [age_ms; STRIPE_COUNT as usize];
+        self.hears(from, Control::Status { slots: 4, free: 4, ages, yields: 0, wait: 0, idle: 0 });
+    }
+
+    /// A neighbour that says that it holds all of the last parts.
+    fn has_the_last_parts(&mut self, from: PeerId, n: u32) {
+        let first = part(self.n_parts - n).first_block;
+        let bits = vec![0xff; n as usize * usize::from(STRIPE_COUNT) / 8];
+        let tracks = vec![TrackBlocks { track: TRACK, first, bits: bits.into() }];
+        self.hears(from, Control::Have { epoch: EPOCH, tracks });
+    }
+
+    fn subscribes(&mut self, from: PeerId, stripe: Stripe, slots: u16) {
+        let is_starving = true;
+        self.hears(from, Control::Subscribe { stripe, tracks: TrackSet::ALL, slots, is_starving });
+    }
+
+    /// Does what the peer asks for; all neighbours answer pings at once.
+    fn drain(&mut self) {
+        while let Some(output) = self.peer.poll_output() {
+            match &output {
+                Output::Send { to, message: Outgoing::Control(Control::Ping { sent_at }) } => {
+                    let pong = Control::Pong { sent_at: *sent_at };
+                    self.peer.handle_input(Input::Control { from: *to, control: pong }, self.now);
+                }
+                Output::Deliver { part: id } => {
+                    let part = part(id.sequence);
+                    let (start, end) = self.buffered.unwrap_or((part.start_us, part.end_us));
+                    self.buffered = Some((start, end.max(part.end_us)));
+                }
+                Output::Seek { to_us } => self.playhead_us = *to_us,
+                Output::SetRate(rate) => self.is_moving = *rate > 0.5,
+                _ => {}
+            }
+            self.outputs.push((self.now, output));
+        }
+    }
+
+    /// Lets time pass, in steps of 10 ms.
+    fn run(&mut self, millis: u64) {
+        for _ in 0..millis / 10 {
+            self.now += Duration::from_millis(10);
+            self.peer.handle_timeout(self.now);
+            self.drain();
+        }
+        if self.is_moving {
+            let end = self.buffered.map_or(0, |(_, end)| end);
+            self.playhead_us = (self.playhead_us + millis * 1000).min(end);
+        }
+        let buffered = self.buffered.into_iter().collect();
+        let state = PlayerState { playhead_us: self.playhead_us, buffered, ..PlayerState::default() };
+        self.tell(Input::Player(state));
+    }
+
+    /// Some parts in real time, each from the server when its last frame is captured; returns the first one's number.
+    fn stream(&mut self, n: u32) -> u32 {
+        self.stream_without(n, &|_| false)
+    }
+
+    /// The same, but some blocks do not come.
+    fn stream_without(&mut self, n: u32, is_lost: &dyn Fn(BlockId) -> bool) -> u32 {
+        let first = self.n_parts;
+        for sequence in first..first + n {
+            self.run(PART_US / 1000);
+            let part = part(sequence);
+            let from = self.peer.has_link(SERVER).then_some(SERVER);
+            self.tell(Input::Descriptor { from, part });
+            for block in part.blocks().filter(|block| !is_lost(*block)) {
+                self.tell(Input::Block { from, block });
+            }
+        }
+        self.n_parts += n;
+        first
+    }
+
+    /// What was sent to a neighbour after the first `skipped` outputs.
+    fn sent_since(&self, skipped: usize, to: PeerId) -> Vec<&Outgoing> {
+        let sent = self.outputs[skipped..].iter().filter_map(|(_, output)| match output {
+            Output::Send { to: receiver, message } if *receiver == to => Some(message),
+            _ => None,
+        });
+        sent.collect()
+    }
+
+    /// What it answered to a subscription: the last acceptance or refusal.
+    fn answer(&self, to: PeerId) -> Option<&Control> {
+        let is_answer =
+            |control: &&Control| matches!(control, Control::Accept { .. } | Control::Refuse { .. });
+        controls(&self.sent_since(0, to)).into_iter().rfind(is_answer)
+    }
+
+    fn accepts(&self, to: PeerId) -> bool {
+        matches!(self.answer(to), Some(Control::Accept { .. }))
+    }
+
+    fn provider(&self, stripe: Stripe) -> Option<PeerId> {
+        let paths = self.peer.stats(self.now).paths;
+        paths.iter().find(|path| path.stripe == stripe).map(|path| path.provider)
+    }
+}
+
+fn controls<'a>(sent: &[&'a Outgoing]) -> Vec<&'a Control> {
+    let controls = sent.iter().filter_map(|message| match message {
+        Outgoing::Control(control) => Some(control),
+        _ => None,
+    });
+    controls.collect()
+}
+
+fn asks_for(control: &Control, wanted: BlockId) -> bool {
+    matches!(control, Control::Request { blocks, .. } if blocks.contains(&wanted))
+}
+
+#[test]
+fn as_many_are_fed_as_the_uplink_bears_and_the_next_is_refused_at_once() {
+    let mut stage = Stage::viewer(4);
+    let askers: Vec<PeerId> = (2..10).map(|n| PeerId::new(n * 8)).collect();
+    for &asker in &askers {
+        stage.greets(asker);
+        let now = stage.outputs.len();
+        stage.subscribes(asker, home(), 0);
+        assert!(!controls(&stage.sent_since(now, asker)).is_empty(), "an answer comes at once");
+        let stats = stage.peer.stats(stage.now);
+        assert!(stats.n_children <= stats.n_slots, "{} of {}", stats.n_children, stats.n_slots);
+        stage.stream(10);
+    }
+    let n_fed = askers.iter().filter(|asker| stage.accepts(**asker)).count();
+    assert!((3..=5).contains(&n_fed), "{n_fed} of some 4");
+}
+
+#[test]
+fn who_feeds_us_is_not_fed_by_us_in_the_same_stripe() {
+    let mut stage = Stage::viewer(4);
+    for asker in [A, B] {
+        stage.greets(asker);
+    }
+    stage.hears(SERVER, Control::Accept { stripe: home(), path: vec![A] });
+    stage.subscribes(A, home(), 8);
+    assert!(!stage.accepts(A), "it is above us");
+    stage.subscribes(B, home(), 8);
+    let path = vec![A, SELF];
+    assert_eq!(stage.answer(B), Some(&Control::Accept { stripe: home(), path }), "through whom it comes");
+}
+
+#[test]
+fn a_child_is_let_go_when_it_turns_up_above_us() {
+    let mut stage = Stage::viewer(4);
+    stage.greets(A);
+    stage.subscribes(A, home(), 8);
+    assert!(stage.accepts(A));
+    stage.hears(SERVER, Control::Accept { stripe: home(), path: vec![A] });
+    assert!(!stage.accepts(A));
+    assert_eq!(stage.peer.stats(stage.now).n_children, 0);
+}
+
+#[test]
+fn a_path_that_leads_through_ourselves_is_not_taken() {
+    let mut stage = Stage::viewer(4);
+    stage.hears(SERVER, Control::Accept { stripe: home(), path: vec![A, SELF] });
+    assert_ne!(stage.provider(home()), Some(SERVER));
+    let goodbye = Control::Unsubscribe { stripe: home() };
+    assert!(controls(&stage.sent_since(0, SERVER)).contains(&&goodbye));
+}
+
+#[test]
+fn a_block_goes_once_to_each_child_of_its_stripe_and_to_nobody_else() {
+    let mut stage = Stage::viewer(8);
+    for child in [A, B] {
+        stage.greets(child);
+        stage.subscribes(child, home(), 4);
+        stage.stream(10);
+    }
+    stage.greets(PeerId::new(32));
+    let (before, first) = (stage.outputs.len(), stage.stream(5));
+    stage.run(200);
+    for sequence in first..first + 5 {
+        let forwarded = Outgoing::Block(block(sequence, home()));
+        for (peer, n) in [(A, 1), (B, 1), (PeerId::new(32), 0), (SERVER, 0)] {
+            let sent = stage.sent_since(before, peer);
+            assert_eq!(sent.iter().filter(|message| ***message == forwarded).count(), n, "{peer}");
+        }
+    }
+    let other = Outgoing::Block(block(first, stripe(1)));
+    assert!(!stage.sent_since(before, A).contains(&&other), "it has that stripe from somebody else");
+}
+
+#[test]
+fn what_its_provider_went_on_without_is_asked_of_it() {
+    let mut stage = Stage::viewer(4);
+    let lost = block(stage.n_parts, stripe(3));
+    stage.stream_without(2, &|block| block == lost);
+    stage.run(50);
+    assert!(controls(&stage.sent_since(0, SERVER)).iter().any(|control| asks_for(control, lost)));
+}
+
+#[test]
+fn what_nobody_pushes_is_pulled_from_a_neighbour_that_has_it_before_it_plays() {
+    let mut stage = Stage::viewer(4);
+    stage.greets_with_room(A, 150);
+    let lost = stage.n_parts;
+    stage.stream_without(7, &|block| block.number.stripe() == stripe(3));
+    let asked = stage.outputs.iter().find_map(|(at, output)| match output {
+        Output::Send { to, message: Outgoing::Control(control) }
+            if asks_for(control, block(lost, stripe(3))) =>
+        {
+            Some((*at, *to))
+        }
+        _ => None,
+    });
+    let plays_at = Instant::from_micros(part(lost).captured_at.0 - WALL_US) + Duration::from_secs(2);
+    assert!(asked.is_some_and(|(at, of)| of == A && at < plays_at), "{asked:?}");
+}
+
+#[test]
+fn who_does_not_answer_a_pull_is_not_the_only_one_that_is_asked() {
+    let mut stage = Stage::viewer(4);
+    stage.greets_with_room(A, 150);
+    stage.greets_with_room(B, 150);
+    let lost = block(stage.n_parts, stripe(3));
+    stage.stream_without(10, &|block| block.number.stripe() == stripe(3));
+    let asked = [A, B, SERVER].map(|peer| {
+        controls(&stage.sent_since(0, peer)).iter().filter(|control| asks_for(control, lost)).count()
+    });
+    assert!(asked.iter().filter(|n| **n > 0).count() >= 2, "{asked:?}");
+}
+
+#[test]
+fn who_lets_us_go_pushes_until_another_one_does() {
+    let mut stage = Stage::viewer(4);
+    stage.greets_with_room(A, 100);
+    stage.hears(SERVER, Control::Refuse { stripe: home(), hints: vec![A] });
+    stage.stream(1);
+    assert_eq!(stage.provider(home()), Some(SERVER), "its grace is not over");
+    let is_asked =
+        |control: &&Control| matches!(control, Control::Subscribe { stripe, .. } if *stripe == home());
+    assert!(controls(&stage.sent_since(0, A)).iter().any(is_asked), "whom the refusal names is asked");
+    stage.hears(A, Control::Accept { stripe: home(), path: vec![SERVER] });
+    assert_eq!(stage.provider(home()), Some(A));
+    let farewell = Control::Unsubscribe { stripe: home() };
+    assert!(controls(&stage.sent_since(0, SERVER)).contains(&&farewell));
+}
+
+#[test]
+fn who_refused_is_not_asked_again_for_a_second() {
+    let mut stage = Stage::new(Config::viewer(SELF));
+    stage.greets_with_room(A, 100);
+    stage.begin();
+    let n_asked = |stage: &Stage| {
+        let sent = stage.sent_since(0, A);
+        let is_ask =
+            |control: &&&Control| matches!(control, Control::Subscribe { stripe, .. } if *stripe == home());
+        controls(&sent).iter().filter(is_ask).count()
+    };
+    stage.run(100);
+    assert_eq!(n_asked(&stage), 1);
+    stage.hears(A, Control::Refuse { stripe: home(), hints: Vec::new() });
+    stage.run(900);
+    assert_eq!(n_asked(&stage), 1);
+    stage.run(1500);
+    assert_eq!(n_asked(&stage), 2);
+}
+
+#[test]
+fn a_free_rider_gives_way_to_who_contributes_and_is_pushed_to_meanwhile() {
+    let mut stage = Stage::viewer(3);
+    let riders: Vec<PeerId> = (2..8).map(|n| PeerId::new(n * 8)).collect();
+    for &rider in &riders {
+        stage.greets(rider);
+        stage.subscribes(rider, home(), 0);
+        stage.stream(10);
+    }
+    let fed: Vec<PeerId> = riders.into_iter().filter(|rider| stage.accepts(*rider)).collect();
+    let contributor = PeerId::new(80);
+    stage.greets(contributor);
+    stage.has_the_last_parts(contributor, 16);
+    stage.subscribes(contributor, home(), 4);
+    assert!(stage.accepts(contributor));
+    let released: Vec<&PeerId> = fed.iter().filter(|rider| !stage.accepts(**rider)).collect();
+    assert_eq!(released.len(), 1, "{released:?} of {fed:?}");
+    let (before, first) = (stage.outputs.len(), stage.stream(2));
+    stage.run(300);
+    let forwarded = Outgoing::Block(block(first, home()));
+    assert!(stage.sent_since(before, *released[0]).contains(&&forwarded));
+    // Another free rider gets no such place.
+    let rider = PeerId::new(88);
+    stage.greets(rider);
+    stage.subscribes(rider, home(), 0);
+    assert!(!stage.accepts(rider));
+}
+
+#[test]
+fn who_feeds_others_gets_a_block_before_who_does_not() {
+    let mut stage = Stage::viewer(8);
+    // The leaf's link is the older one, and its number the lower.
+    let [leaf, feeder] = [(A, 0), (B, 4)].map(|(child, slots)| {
+        stage.greets(child);
+        stage.subscribes(child, home(), slots);
+        stage.stream(15);
+        assert!(stage.accepts(child));
+        child
+    });
+    let (before, first) = (stage.outputs.len(), stage.stream(10));
+    stage.run(200);
+    let place = |peer, sequence| {
+        let message = Outgoing::Block(block(sequence, home()));
+        let sent = stage.outputs[before..].iter();
+        sent.clone().position(|(_, output)| *output == Output::Send { to: peer, message: message.clone() })
+    };
+    for sequence in first..first + 10 {
+        assert!(place(feeder, sequence) < place(leaf, sequence), "part {sequence}");
+    }
+}
+
+/// Bytes of a message on its way, with the frame that the budget counts.
+fn len_of(message: &Outgoing) -> usize {
+    let frame = 32;
+    frame
+        + match message {
+            Outgoing::Catalog => CATALOG_LEN,
+            Outgoing::Descriptor(_) => DESCRIPTOR_LEN,
+            Outgoing::Block(block) => {
+                part(block.number.0 / u32::from(STRIPE_COUNT)).message_len(block.number)
+            }
+            Outgoing::Control(control) => Message::Control(control.clone()).encode().len(),
+            Outgoing::Index(_) => 0,
+        }
+}
+
+#[test]
+fn no_second_of_a_servers_egress_exceeds_its_budget_however_many_ask() {
+    const BUDGET: u64 = 3_000_000;
+    let mut stage = Stage::server(BUDGET);
+    stage.stream(10);
+    for n in 1..40 {
+        let viewer = PeerId::new(n);
+        stage.greets(viewer);
+        for stripe in Stripe::all() {
+            stage.subscribes(viewer, stripe, u16::try_from(n % 5).expect("small"));
+        }
+        stage.stream(1);
+        let blocks = part(stage.n_parts - 1).blocks().collect();
+        stage.hears(viewer, Control::Request { blocks, within_ms: None });
+    }
+    stage.stream(10);
+    let sent: Vec<(Instant, usize)> = stage
+        .outputs
+        .iter()
+        .filter_map(|(at, output)| match output {
+            Output::Send { message, .. } => Some((*at, len_of(message))),
+            _ => None,
+        })
+        .collect();
+    let seconds = sent.iter().map(|(from, _)| {
+        let within = sent.iter().filter(|(at, _)| at >= from && at.since(*from) < Duration::from_secs(1));
+        within.map(|(_, len)| *len as u64 * 8).sum::<u64>()
+    });
+    let busiest = seconds.max().expect("something was sent");
+    assert!(busiest <= BUDGET, "{busiest} bits in a second");
+    assert!(busiest > BUDGET / 2, "and it is used: {busiest}");
+}

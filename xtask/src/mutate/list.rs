@@ -1,0 +1,133 @@
+//! How the scheduler is broken in the short run: the rules that a swarm lives by, each once.
+
+use super::Mutation;
+
+/// The unit tests of the parts, and those of one peer among scripted neighbours.
+const PARTS: &str = "--lib";
+const OVERLAY: &str = "--test overlay";
+const SESSION: &str = "--test session";
+
+pub(super) const MUTATIONS: &[Mutation] = &[
+    Mutation {
+        what: "a viewer refuses nobody",
+        file: "peer/admission.rs",
+        from: "is_wanted && self.n_free() > 0",
+        to: "is_wanted",
+        noticed_by: (OVERLAY, "as_many_are_fed_as_the_uplink_bears_and_the_next_is_refused_at_once"),
+    },
+    Mutation {
+        what: "who is above us is taken below us",
+        file: "peer/admission.rs",
+        from: "self.own_path(stripe).filter(|path| !path.contains(&from))",
+        to: "self.own_path(stripe)",
+        noticed_by: (OVERLAY, "who_feeds_us_is_not_fed_by_us_in_the_same_stripe"),
+    },
+    Mutation {
+        what: "a path through ourselves is taken",
+        file: "peer/providers.rs",
+        from: "path.contains(&own) || path.len() >= PATH_LIMIT",
+        to: "false",
+        noticed_by: (OVERLAY, "a_path_that_leads_through_ourselves_is_not_taken"),
+    },
+    Mutation {
+        what: "children are not told of a circle",
+        file: "peer/children.rs",
+        from: "path.clone().filter(|path| !path.contains(&child))",
+        to: "path.clone()",
+        noticed_by: (OVERLAY, "a_child_is_let_go_when_it_turns_up_above_us"),
+    },
+    Mutation {
+        what: "nothing is forwarded",
+        file: "uploads.rs",
+        from: "takers.map(|(peer, child)| (peer, class(child))).collect()",
+        to: "Vec::new()",
+        noticed_by: (OVERLAY, "a_block_goes_once_to_each_child_of_its_stripe_and_to_nobody_else"),
+    },
+    Mutation {
+        what: "who feeds others comes after the leaves",
+        file: "uploads.rs",
+        from: "Class::Forward",
+        to: "Class::Push",
+        noticed_by: (OVERLAY, "who_feeds_others_gets_a_block_before_who_does_not"),
+    },
+    Mutation {
+        what: "nothing is pulled",
+        file: "peer/repair.rs",
+        from: "self.wants(now)",
+        to: "Vec::<Want>::new()",
+        noticed_by: (OVERLAY, "what_nobody_pushes_is_pulled_from_a_neighbour_that_has_it_before_it_plays"),
+    },
+    Mutation {
+        what: "a hole is not noticed",
+        file: "peer/repair.rs",
+        from: "provider.pushed_to.get(track).is_some_and(|to| number.0 < *to)",
+        to: "false",
+        noticed_by: (OVERLAY, "what_its_provider_went_on_without_is_asked_of_it"),
+    },
+    Mutation {
+        what: "a pull that nobody answers is asked for no more",
+        file: "peer/repair.rs",
+        from: "expires_at <= now",
+        to: "false",
+        noticed_by: (OVERLAY, "who_does_not_answer_a_pull_is_not_the_only_one_that_is_asked"),
+    },
+    Mutation {
+        what: "who refused is asked again at once",
+        file: "peer/providers.rs",
+        from: "lane.refuse(from, until)",
+        to: "()",
+        noticed_by: (OVERLAY, "who_refused_is_not_asked_again_for_a_second"),
+    },
+    Mutation {
+        what: "the old provider is not told that another one pushes",
+        file: "peer/providers.rs",
+        from: "lane.promote(now)",
+        to: "{ lane.promote(now); None }",
+        noticed_by: (OVERLAY, "who_lets_us_go_pushes_until_another_one_does"),
+    },
+    Mutation {
+        what: "free riders keep their places",
+        file: "peer/admission.rs",
+        from: "feeds || (ask.claim == Claim::Contributes && ask.is_starving)",
+        to: "false",
+        noticed_by: (OVERLAY, "a_free_rider_gives_way_to_who_contributes_and_is_pushed_to_meanwhile"),
+    },
+    Mutation {
+        what: "media does not count against the budget",
+        file: "pacer.rs",
+        from: "bucket.take(len, now)",
+        to: "()",
+        noticed_by: (OVERLAY, "no_second_of_a_servers_egress_exceeds_its_budget_however_many_ask"),
+    },
+    Mutation {
+        what: "a slot is promised twice",
+        file: "directory.rs",
+        from: "self.promise(chosen, now)",
+        to: "()",
+        noticed_by: (PARTS, "directory::tests::a_promised_slot_is_free_again_when_nobody_came"),
+    },
+    Mutation {
+        what: "a silent provider is kept",
+        file: "peer/links.rs",
+        from: "is_overdue && now.since(neighbour.heard_at) > patience",
+        to: "false",
+        noticed_by: (
+            SESSION,
+            "a_neighbour_that_the_tracker_lost_and_that_does_not_answer_is_replaced_at_once",
+        ),
+    },
+    Mutation {
+        what: "who sent wrong media may come back",
+        file: "neighbours.rs",
+        from: "remember(&mut self.banned, peer, now)",
+        to: "()",
+        noticed_by: (SESSION, "a_polluter_is_dropped_and_nothing_wrong_is_appended"),
+    },
+    Mutation {
+        what: "a late playhead stays late",
+        file: "playhead.rs",
+        from: "rate_for(error)",
+        to: "1.0",
+        noticed_by: (PARTS, "playhead::tests::a_small_error_is_mended_by_rate_and_a_large_one_by_a_jump"),
+    },
+];

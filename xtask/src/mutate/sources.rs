@@ -1,0 +1,115 @@
+//! The scheduler's sources with mutations in them.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use anyhow::{Context, Result, bail};
+
+use super::{Mutation, SWITCH};
+use crate::{place, task::Task};
+
+/// What is copied: the scheduler and what it is built from.
+const ROOMS: [&str; 3] = ["wire", "media", "swarm"];
+const MANIFEST: &str = "Cargo.toml";
+const CRATE: &str = "swarm/src/lib.rs";
+
+/// Files by their path relative to the workspace's root.
+pub(super) struct Sources(BTreeMap<String, Vec<u8>>);
+
+impl Sources {
+    /// As git knows them or would add them, in a workspace of their own.
+    pub(super) fn of_scheduler() -> Result<Self> {
+        let list = Task::new("git").args(["ls-files", "--cached", "--others", "--exclude-standard", "--"]);
+        let list = list.args(ROOMS).args([MANIFEST, "Cargo.lock"]).read()?;
+        let mut sources = Self(BTreeMap::new());
+        for path in list.lines() {
+            // What is deleted, but not yet from the index, is not copied.
+            if let Ok(bytes) = fs::read(place::root().join(path)) {
+                sources.0.insert(path.to_owned(), bytes);
+            }
+        }
+        sources.change(MANIFEST, with_fewer_members)?;
+        sources.change(CRATE, |text| Ok(with_switch(text)))?;
+        Ok(sources)
+    }
+
+    /// Puts a mutation beside what it changes; it is on when the switch names its number.
+    pub(super) fn plant(&mut self, number: usize, mutation: &Mutation) -> Result<()> {
+        let path = format!("swarm/src/{}", mutation.file);
+        self.change(&path, |text| planted(text, number, mutation)).with_context(|| format!("in {path}"))
+    }
+
+    /// Writes what is not there yet: what stays as it is need not be built again.
+    pub(super) fn write(&self, root: &Path) -> Result<()> {
+        for (path, bytes) in &self.0 {
+            let path = root.join(path);
+            if fs::read(&path).is_ok_and(|old| old == *bytes) {
+                continue;
+            }
+            let dir = path.parent().unwrap_or(root);
+            fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+            fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, path: &str, change: impl FnOnce(&str) -> Result<String>) -> Result<()> {
+        let bytes = self.0.get_mut(path).with_context(|| format!("there is no {path}"))?;
+        let text = str::from_utf8(bytes).with_context(|| format!("{path} is no text"))?;
+        *bytes = change(text)?.into_bytes();
+        Ok(())
+    }
+}
+
+fn planted(text: &str, number: usize, Mutation { from, to, .. }: &Mutation) -> Result<String> {
+    match text.matches(from).count() {
+        1 => {
+            Ok(text.replace(from, &format!("(if crate::is_mutated({number}) {{ {to} }} else {{ {from} }})")))
+        }
+        n => bail!("`{from}` stands there {n} times, not once; the list of mutations has to follow the code"),
+    }
+}
+
+fn with_fewer_members(manifest: &str) -> Result<String> {
+    let (before, rest) = manifest.split_once("members = [").context("the workspace has no members")?;
+    let (_, after) = rest.split_once(']').context("the workspace's members do not end")?;
+    Ok(format!("{before}members = {ROOMS:?}{after}"))
+}
+
+fn with_switch(text: &str) -> String {
+    format!(
+        "#![allow(warnings, clippy::all)]\n{text}\n\
+         fn is_mutated(number: usize) -> bool {{\n    \
+             static ON: std::sync::LazyLock<Option<usize>> =\n        \
+                 std::sync::LazyLock::new(|| std::env::var(\"{SWITCH}\").ok()?.parse().ok());\n    \
+             *ON == Some(number)\n\
+         }}\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MUTATION: Mutation =
+        Mutation { what: "it lies", file: "a.rs", from: "1 + 1", to: "3", noticed_by: ("--lib", "sums") };
+
+    #[test]
+    fn a_mutation_stands_beside_what_it_changes() {
+        let text = planted("let two = 1 + 1;", 7, &MUTATION).unwrap();
+        assert_eq!(text, "let two = (if crate::is_mutated(7) { 3 } else { 1 + 1 });");
+    }
+
+    #[test]
+    fn a_mutation_of_what_is_not_there_once_is_an_error() {
+        for text in ["let two = 2;", "let four = (1 + 1) * (1 + 1);"] {
+            assert!(planted(text, 7, &MUTATION).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_copy_is_a_workspace_of_the_scheduler_alone() {
+        let manifest =
+            with_fewer_members("[workspace]\nmembers = [\"wire\", \"web\"]\nexclude = []\n").unwrap();
+        assert_eq!(manifest, "[workspace]\nmembers = [\"wire\", \"media\", \"swarm\"]\nexclude = []\n");
+    }
+}
