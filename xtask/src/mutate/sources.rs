@@ -27,7 +27,7 @@ impl Sources {
                 sources.0.insert(path.to_owned(), bytes);
             }
         }
-        sources.change(MANIFEST, with_fewer_members)?;
+        sources.change(MANIFEST, of_their_own)?;
         sources.change(CRATE, |text| Ok(with_switch(text)))?;
         Ok(sources)
     }
@@ -69,7 +69,10 @@ fn planted(text: &str, number: usize, Mutation { from, to, .. }: &Mutation) -> R
     }
 }
 
-fn with_fewer_members(manifest: &str) -> Result<String> {
+/// Another version, so that what is built from the copy is not taken for what is built from the original: cargo tells
+/// packages apart by name, version, and place in their workspace.
+fn of_their_own(manifest: &str) -> Result<String> {
+    let manifest = manifest.replacen("version = \"", "version = \"999", 1);
     let (before, rest) = manifest.split_once("members = [").context("the workspace has no members")?;
     let (_, after) = rest.split_once(']').context("the workspace's members do not end")?;
     Ok(format!("{before}members = {ROOMS:?}{after}"))
@@ -107,9 +110,10 @@ mod tests {
     }
 
     #[test]
-    fn the_copy_is_a_workspace_of_the_scheduler_alone() {
-        let manifest =
-            with_fewer_members("[workspace]\nmembers = [\"wire\", \"web\"]\nexclude = []\n").unwrap();
-        assert_eq!(manifest, "[workspace]\nmembers = [\"wire\", \"media\", \"swarm\"]\nexclude = []\n");
+    fn the_copy_is_a_workspace_of_the_scheduler_alone_and_of_another_version() {
+        let original =
+            "[workspace]\nmembers = [\"wire\", \"web\"]\n[workspace.package]\nversion = \"0.1.0\"\n";
+        let copy = "[workspace]\nmembers = [\"wire\", \"media\", \"swarm\"]\n[workspace.package]\nversion = \"9990.1.0\"\n";
+        assert_eq!(of_their_own(original).unwrap(), copy);
     }
 }
