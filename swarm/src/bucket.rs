@@ -110,6 +110,32 @@ mod tests {
         }
 
         #[test]
+        fn a_soft_one_lets_its_rate_pass_and_a_burst_more(
+            rate in 400_000u64..20_000_000,
+            waits in proptest::collection::vec(0u64..30_000, 200..400),
+        ) {
+            const BURST: usize = 20_000;
+            const LEN: usize = 5_000;
+            let (mut now, mut passed) = (Instant::default(), 0u64);
+            let mut bucket = Bucket::soft(BitsPerSec(1), BURST, now);
+            bucket.follow(BitsPerSec(rate), now);
+            prop_assert_eq!(bucket.rate().0 / 8, rate / 8);
+            let mut lost = 0;
+            for wait in waits {
+                // What flows over while the bucket is full is lost.
+                lost += BitsPerSec(rate).bytes_in(Duration::from_micros(wait)).saturating_sub((BURST - LEN) as u64);
+                now += Duration::from_micros(wait);
+                while bucket.allows(LEN, now) {
+                    bucket.take(LEN, now);
+                    passed += LEN as u64;
+                }
+                let rated = BitsPerSec(rate).bytes_in(now.since(Instant::default()));
+                prop_assert!(passed <= rated + LEN as u64, "{} of {}", passed, rated);
+                prop_assert!(passed + lost + BURST as u64 >= rated, "{} of {}", passed, rated);
+            }
+        }
+
+        #[test]
         fn what_has_to_wait_passes_when_it_says(limit in 400_000u64..20_000_000, lens in 1usize..16_500) {
             let mut bucket = Bucket::new(BitsPerSec(limit), 2 * 16_500, Instant::default());
             let at = bucket.allows_at(lens).expect("it fills");

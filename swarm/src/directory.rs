@@ -238,6 +238,8 @@ fn place(peer: PeerId, entry: &Entry, stripe: Stripe) -> Place {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -369,3 +369,6 @@ fn remember(peers: &mut BTreeMap<PeerId, Instant>, peer: PeerId, now: Instant) {
     }
     peers.insert(peer, now);
 }
+
+#[cfg(test)]
+mod tests;

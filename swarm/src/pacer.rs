@@ -238,6 +238,8 @@ fn is_too_late(job: &Job, now: Instant) -> bool {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -328,6 +328,8 @@ fn signed(value: u64) -> i64 {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests {
     use super::*;
 

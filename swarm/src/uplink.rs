@@ -93,6 +93,8 @@ impl UplinkEstimate {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// Sends as much as the estimate allows over an uplink of this rate; the estimate after so many seconds.
@@ -133,6 +135,26 @@ mod tests {
             estimate.sample(sent, Instant::from_micros(at * 250_000));
         }
         assert_eq!(estimate.rate(), before);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_measured_the_estimate_stays_within_its_limits_and_changes_when_it_says(
+            samples in proptest::collection::vec((0u64..2_000, any::<u32>(), any::<u32>(), any::<bool>()), 1..100)
+        ) {
+            let (mut now, mut len) = (Instant::default(), 0);
+            let mut estimate = UplinkEstimate::new(None, now);
+            for (wait, sent, backlog, is_held_back) in samples {
+                now += Duration::from_millis(wait);
+                len += u64::from(sent);
+                let before = estimate.rate();
+                let sent = Sent { len, backlog: backlog.into(), block_len: 16_384, is_held_back };
+                let has_changed = estimate.sample(sent, now);
+                prop_assert!(has_changed || estimate.rate() == before);
+                prop_assert!((ESTIMATE_MIN..=ESTIMATE_MAX).contains(&estimate.rate));
+                prop_assert!(estimate.rate() < estimate.rate, "some is left");
+            }
+        }
     }
 
     #[test]

@@ -131,3 +131,6 @@ impl Uploads {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

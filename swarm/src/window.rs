@@ -283,12 +283,17 @@ impl TrackWindow {
     }
 
     fn pop_part(&mut self) {
-        if let Some(part) = self.parts.pop_front().flatten() {
-            self.described_len -= len_of(&part);
-            self.described_us -= duration_of(&part);
+        let gone = self.parts.pop_front().flatten();
+        if let Some(part) = &gone {
+            self.described_len -= len_of(part);
+            self.described_us -= duration_of(part);
         }
         self.first_sequence = self.first_sequence.saturating_add(1);
-        let first_kept = self.parts().next().map(|part| part.first_block.0);
+        // A part that is kept and not described yet begins where the one before it ends.
+        let first_kept = match self.parts.front() {
+            Some(Some(first)) => Some(first.first_block.0),
+            _ => gone.and_then(|gone| gone.end_block()),
+        };
         while first_kept.is_some_and(|kept| self.first_block < kept) && self.blocks.pop_front().is_some() {
             self.first_block += 1;
         }
@@ -365,3 +370,6 @@ fn duration_of(part: &PartFacts) -> u64 {
 fn len_u32(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests;

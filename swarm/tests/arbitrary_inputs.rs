@@ -1,11 +1,14 @@
-//! Whatever happens in whatever order, a peer neither panics nor asks for a timer in the past.
+//! Whatever happens in whatever order, a peer neither panics nor asks for a timer in the past, takes no more children than
+//! its uplink bears, and sends nobody what it must not.
+
+use std::collections::BTreeSet;
 
 use cardume_media::{PageId, PartId};
 use cardume_swarm::{
-    BitsPerSec, CatalogFacts, Config, Input, Instant, Offence, Output, PartFacts, Peer, PlayerState,
-    ReelFacts, TrackFacts,
+    BitsPerSec, CatalogFacts, Config, Input, Instant, Offence, Outgoing, Output, PartFacts, Peer,
+    PlayerState, ReelFacts, Role, Stats, TrackFacts,
 };
-use cardume_wire::link::{Control, TrackBlocks, TrackParts};
+use cardume_wire::link::{Control, PATH_LIMIT, REQUEST_LIMIT, TrackBlocks, TrackParts};
 use cardume_wire::{BlockId, BlockNumber, Epoch, PeerId, STRIPE_COUNT, Stripe, TrackId, TrackSet, WallTime};
 use proptest::prelude::*;
 
@@ -176,31 +179,85 @@ fn input() -> impl Strategy<Value = Input> {
     ]
 }
 
+/// What the peer was told, and so may do.
+struct Account {
+    config: Config,
+    links: BTreeSet<PeerId>,
+    blocks: BTreeSet<BlockId>,
+    offenders: BTreeSet<PeerId>,
+}
+
+impl Account {
+    fn note(&mut self, input: &Input) {
+        match input {
+            Input::LinkOpened { peer } => drop(self.links.insert(*peer)),
+            Input::LinkClosed { peer } => drop(self.links.remove(peer)),
+            Input::Block { block, .. } => drop(self.blocks.insert(*block)),
+            Input::Offence { from, .. } => drop(self.offenders.insert(*from)),
+            _ => {}
+        }
+    }
+
+    fn check(&mut self, output: &Output) {
+        let own = self.config.id;
+        match output {
+            Output::Send { to, message } => {
+                assert!(self.links.contains(to), "{to} has no link");
+                self.check_message(*to, message);
+            }
+            Output::Disconnect { peer, .. } => assert!(self.links.remove(peer), "{peer} has no link"),
+            Output::Connect { peer } => {
+                assert!(*peer != own && !peer.is_server() && !self.links.contains(peer), "to {peer}");
+            }
+            Output::Blame { peer } => assert!(self.offenders.contains(peer), "{peer} did no wrong"),
+            Output::FindNeighbours { without } => assert!(without.iter().all(|peer| !peer.is_server())),
+            _ => {}
+        }
+    }
+
+    fn check_message(&self, to: PeerId, message: &Outgoing) {
+        match message {
+            Outgoing::Block(block) => assert!(self.blocks.contains(block), "{block:?} never came"),
+            Outgoing::Control(Control::Accept { path, .. }) => {
+                let is_own = self.config.role == Role::Server || path.last() == Some(&self.config.id);
+                assert!(is_own && !path.contains(&to) && path.len() <= PATH_LIMIT, "{path:?} to {to}");
+            }
+            Outgoing::Control(Control::Refuse { hints, .. }) => {
+                assert!(!hints.contains(&to), "{to} is sent to itself");
+            }
+            Outgoing::Control(Control::Request { blocks, .. }) => assert!(blocks.len() <= REQUEST_LIMIT),
+            _ => {}
+        }
+    }
+
+    /// Nobody is taken whom the uplink does not bear; the server feeds at least one in each stripe.
+    fn check_children(&self, before: &Stats, after: &Stats) {
+        let least = if self.config.role == Role::Server { STRIPE_COUNT.into() } else { 0 };
+        let limit = before.n_slots.max(after.n_slots).max(least);
+        let has_grown = after.n_children > before.n_children;
+        assert!(!has_grown || after.n_children <= limit, "{} children, {limit} slots", after.n_children);
+        assert!(after.n_children == 0 || !self.links.is_empty(), "children without links");
+    }
+}
+
 fn survives(config: Config, steps: Vec<(u32, Input)>) {
     let mut now = Instant::from_micros(1);
     let mut peer = Peer::new(config.clone(), 1, now);
-    let mut twin = Peer::new(config, 1, now);
-    let mut links = std::collections::BTreeSet::new();
+    let mut twin = Peer::new(config.clone(), 1, now);
+    let mut account =
+        Account { config, links: BTreeSet::new(), blocks: BTreeSet::new(), offenders: BTreeSet::new() };
     for (wait, input) in steps {
         now += core::time::Duration::from_micros(u64::from(wait));
-        if let Input::LinkOpened { peer } = input {
-            links.insert(peer);
-        }
-        if let Input::LinkClosed { peer } = input {
-            links.remove(&peer);
-        }
+        account.note(&input);
+        let before = peer.stats(now);
         peer.handle_input(input.clone(), now);
         twin.handle_input(input, now);
         while let Some(output) = peer.poll_output() {
             assert_eq!(twin.poll_output().as_ref(), Some(&output), "equal inputs give equal outputs");
-            match output {
-                Output::Send { to, .. } => assert!(links.contains(&to), "{to} has no link"),
-                Output::Disconnect { peer, .. } => assert!(links.remove(&peer), "{peer} has no link"),
-                _ => {}
-            }
+            account.check(&output);
         }
         assert!(peer.poll_timeout().is_some_and(|at| at > now), "the timer lies in the future");
-        let _ = peer.stats(now);
+        account.check_children(&before, &peer.stats(now));
     }
 }
 
