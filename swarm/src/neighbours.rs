@@ -132,6 +132,12 @@ impl Neighbour {
         self.rtt.unwrap_or(GUESS)
     }
 
+    /// Whether it was asked whether it lives, and nothing has come from it for so long.
+    pub(crate) fn owes_answer(&self, patience: Duration, now: Instant) -> bool {
+        let was_asked = self.pinged_at.is_some_and(|at| now.since(at) > patience);
+        was_asked && now.since(self.heard_at) > patience
+    }
+
     /// Whether it has the block as far as we know. Nobody tells of each block: who said how late its stripe gets to it
     /// has what is older.
     pub(crate) fn may_hold(&self, track: usize, number: BlockNumber, age: Option<Duration>) -> bool {

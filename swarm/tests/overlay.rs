@@ -74,14 +74,17 @@ struct Stage {
     playhead_us: u64,
     is_moving: bool,
     buffered: Option<(u64, u64)>,
+    /// Who answers no pings.
+    mute: Option<PeerId>,
 }
 
 impl Stage {
     fn new(config: Config) -> Self {
         let now = Instant::from_micros(0);
         let peer = Peer::new(config, 1, now);
-        let (outputs, buffered) = (Vec::new(), None);
-        let mut stage = Self { peer, now, n_parts: 0, outputs, playhead_us: 0, is_moving: false, buffered };
+        let (outputs, buffered, mute) = (Vec::new(), None, None);
+        let mut stage =
+            Self { peer, now, n_parts: 0, outputs, playhead_us: 0, is_moving: false, buffered, mute };
         stage.tell(Input::Clock { wall: WallTime(WALL_US) });
         stage
     }
@@ -149,11 +152,13 @@ impl Stage {
         self.hears(from, Control::Subscribe { stripe, tracks: TrackSet::ALL, slots, is_starving });
     }
 
-    /// Does what the peer asks for; all neighbours answer pings at once.
+    /// Does what the peer asks for; neighbours answer pings at once.
     fn drain(&mut self) {
         while let Some(output) = self.peer.poll_output() {
             match &output {
-                Output::Send { to, message: Outgoing::Control(Control::Ping { sent_at }) } => {
+                Output::Send { to, message: Outgoing::Control(Control::Ping { sent_at }) }
+                    if self.mute != Some(*to) =>
+                {
                     let pong = Control::Pong { sent_at: *sent_at };
                     self.peer.handle_input(Input::Control { from: *to, control: pong }, self.now);
                 }
@@ -225,6 +230,13 @@ impl Stage {
 
     fn accepts(&self, to: PeerId) -> bool {
         matches!(self.answer(to), Some(Control::Accept { .. }))
+    }
+
+    /// How often it was asked to push a stripe, after the first `skipped` outputs.
+    fn n_asked_since(&self, skipped: usize, to: PeerId, wanted: Stripe) -> usize {
+        let is_ask =
+            |control: &&&Control| matches!(control, Control::Subscribe { stripe, .. } if *stripe == wanted);
+        controls(&self.sent_since(skipped, to)).iter().filter(is_ask).count()
     }
 
     fn provider(&self, stripe: Stripe) -> Option<PeerId> {
@@ -372,6 +384,45 @@ fn who_lets_us_go_pushes_until_another_one_does() {
     assert_eq!(stage.provider(home()), Some(A));
     let farewell = Control::Unsubscribe { stripe: home() };
     assert!(controls(&stage.sent_since(0, SERVER)).contains(&&farewell));
+}
+
+/// Our home stripe comes from [`A`], all others from the server, which has no room for that one.
+fn fed_by_a_neighbour() -> Stage {
+    let mut stage = Stage::viewer(4);
+    stage.greets_with_room(A, 100);
+    stage.hears(SERVER, Control::Refuse { stripe: home(), hints: vec![A] });
+    stage.stream(1);
+    stage.hears(A, Control::Accept { stripe: home(), path: vec![B] });
+    assert_eq!(stage.provider(home()), Some(A));
+    stage.stream(20);
+    stage.hears(SERVER, Control::Refuse { stripe: home(), hints: Vec::new() });
+    stage
+}
+
+#[test]
+fn whom_the_tracker_lost_a_standby_is_asked_for_before_it_is_proven_dead() {
+    let mut stage = fed_by_a_neighbour();
+    let standby = PeerId::new(32);
+    stage.greets_with_room(standby, 100);
+    stage.mute = Some(A);
+    let before = stage.outputs.len();
+    stage.tell(Input::Doubted { peer: A });
+    assert_eq!(stage.n_asked_since(before, standby, home()), 1, "no round trip later");
+    assert!(stage.peer.has_link(A), "it may live");
+    stage.hears(standby, Control::Accept { stripe: home(), path: Vec::new() });
+    assert_eq!(stage.provider(home()), Some(standby));
+    let farewell = Control::Unsubscribe { stripe: home() };
+    assert!(controls(&stage.sent_since(before, A)).contains(&&farewell));
+}
+
+#[test]
+fn a_server_that_refused_a_shorter_path_is_asked_when_the_provider_dies() {
+    let mut stage = fed_by_a_neighbour();
+    let before = stage.outputs.len();
+    stage.run(500);
+    assert_eq!(stage.n_asked_since(before, SERVER, home()), 0, "it has no room for those who are fed");
+    stage.tell(Input::LinkClosed { peer: A });
+    assert_eq!(stage.n_asked_since(before, SERVER, home()), 1);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use cardume_wire::link::Control;
 use cardume_wire::{Epoch, PROTOCOL_VERSION, PeerId, Stripe};
 
 use super::Peer;
-use crate::neighbours::Status;
+use crate::neighbours::{Neighbour, Status};
 use crate::time::micros;
 use crate::{Instant, Offence, Output, Reason, Role};
 
@@ -106,11 +106,12 @@ impl Peer {
         }
     }
 
-    /// Who does not answer now is gone.
+    /// Who does not answer now is gone. Others are asked for what it pushes meanwhile: it hardly ever lives.
     pub(super) fn on_doubted(&mut self, peer: PeerId, now: Instant) {
         let Some(neighbour) = self.neighbours.get_mut(peer) else { return };
         neighbour.is_doubted = true;
         self.send_ping(peer, now);
+        self.choose_providers_soon(now);
     }
 
     /// Others blame a peer: nothing is taken from it for a while, or never again when it is evicted. What we saw ourselves
@@ -215,17 +216,14 @@ impl Peer {
         }
     }
 
-    /// Whether nothing is to be hoped for from the peer: it does not answer although it was asked, or is suspected.
+    /// Whether nothing is to be hoped for from the peer: it has not answered although it was asked, which it has no time
+    /// for if the tracker lost it, or is suspected.
     pub(super) fn is_silent(&self, peer: PeerId, now: Instant) -> bool {
         let Some(neighbour) = self.neighbours.get(peer) else { return true };
-        if self.neighbours.is_suspected(peer, now) {
-            return true;
-        }
-        let rtt = neighbour.rtt_or_guess();
-        let patience =
-            if neighbour.is_doubted { DOUBTED_MIN.max(rtt * 3 / 2) } else { ANSWER_MIN.max(rtt * 3) };
-        let is_overdue = neighbour.pinged_at.is_some_and(|at| now.since(at) > patience);
-        is_overdue && now.since(neighbour.heard_at) > patience
+        let patience = ANSWER_MIN.max(neighbour.rtt_or_guess() * 3);
+        neighbour.is_doubted
+            || neighbour.owes_answer(patience, now)
+            || self.neighbours.is_suspected(peer, now)
     }
 
     fn check_link(&mut self, peer: PeerId, now: Instant) {
@@ -234,7 +232,7 @@ impl Peer {
         let Some(neighbour) = self.neighbours.get(peer) else { return };
         let silence = now.since(neighbour.heard_at);
         let limit = if neighbour.is_greeted { SILENCE_LIMIT } else { GREETING_LIMIT };
-        let is_gone = neighbour.is_doubted && self.is_silent(peer, now);
+        let is_gone = is_gone(neighbour, now);
         if (silence > limit || is_gone) && role == Role::Viewer {
             self.disconnect(peer, Reason::Silent, now);
             return;
@@ -283,4 +281,10 @@ impl Peer {
             self.send_control(peer, Control::Ping { sent_at: micros(now.since(Instant::default())) }, now);
         }
     }
+}
+
+/// Whether a neighbour that the tracker lost is dead indeed.
+fn is_gone(neighbour: &Neighbour, now: Instant) -> bool {
+    let patience = DOUBTED_MIN.max(neighbour.rtt_or_guess() * 3 / 2);
+    neighbour.is_doubted && neighbour.owes_answer(patience, now)
 }

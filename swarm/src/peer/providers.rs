@@ -24,8 +24,8 @@ const IMPROVE_GAIN: Duration = Duration::from_millis(100);
 const SAME_PROVIDER: Duration = Duration::from_millis(200);
 /// A neighbour without free slots counts as this much later: it will refuse, but name others.
 const FULL: Duration = Duration::from_secs(4);
-/// Who is not at home in the stripe is asked only when it has been lacking for so long: neighbours' links open at
-/// different times, and the first one should not get all stripes.
+/// Who is not at home in the stripe is asked by a joiner only when it has been lacking for so long: neighbours' links open
+/// at different times, and the first one should not get all stripes.
 const ABROAD_AFTER: Duration = Duration::from_millis(300);
 /// Age assumed of a neighbour that did not say.
 const UNKNOWN_AGE: Duration = Duration::from_secs(1);
@@ -185,6 +185,10 @@ impl Peer {
     fn note_starving(&mut self, stripe: Stripe, now: Instant) {
         let is_needed = self.needs_provider(stripe, now);
         let lane = self.stripes.lane_mut(stripe);
+        if is_needed && lane.starving_since.is_none() {
+            // What it refused was a shorter path.
+            lane.forgive(PeerId::SERVER);
+        }
         if !is_needed {
             lane.starving_since = None;
         } else if now.since(*lane.starving_since.get_or_insert(now)) > REFUSED_FOR {
@@ -272,7 +276,10 @@ impl Peer {
 
     fn best_neighbour(&mut self, stripe: Stripe, now: Instant) -> Option<(Duration, PeerId)> {
         let peers: Vec<PeerId> = self.neighbours.iter().map(|(peer, _)| peer).collect();
-        let may_go_abroad = self.stripes.lane(stripe).starves_since_before(now, ABROAD_AFTER);
+        let is_orphan = self.needs_provider(stripe, now) && !self.is_still_fed(stripe, now);
+        let is_playing = self.playhead.position(now).is_some();
+        let may_go_abroad =
+            (is_orphan && is_playing) || self.stripes.lane(stripe).starves_since_before(now, ABROAD_AFTER);
         let is_able = |peer: &PeerId| {
             !peer.is_server()
                 && (may_go_abroad || peer.home_stripe() == stripe)

@@ -108,8 +108,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         what: "a silent provider is kept",
-        file: "peer/links.rs",
-        from: "is_overdue && now.since(neighbour.heard_at) > patience",
+        file: "neighbours.rs",
+        from: "was_asked && now.since(self.heard_at) > patience",
         to: "false",
         noticed_by: (
             SESSION,
