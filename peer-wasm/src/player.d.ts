@@ -67,6 +67,8 @@ export interface Stats {
     /** Media ahead of the playhead, and the same as a share of the target latency, 0 to 100. */
     readonly bufferMs: number;
     readonly bufferPercent: number;
+    /** From the player's making to the first picture, which may stand still until there is enough to play. */
+    readonly firstPictureMs: number | null;
     /** From the player's making to the first moving picture. */
     readonly startupMs: number | null;
     readonly stalls: number;

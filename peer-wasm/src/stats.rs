@@ -31,7 +31,7 @@ pub(crate) struct ShellFacts<'a> {
 
 /// The object that `Player.stats()` returns.
 pub(crate) fn stats_to_js(stats: &Stats, facts: &ShellFacts<'_>) -> JsValue {
-    let startup = stats.startup.map(|startup| startup + facts.until_session);
+    let since_made = |since_session: Option<Duration>| since_session.map(|time| time + facts.until_session);
     let neighbours = stats.neighbours.iter().filter(|neighbour| !neighbour.peer.is_server());
     object([
         ("state", facts.state.as_str().into()),
@@ -41,7 +41,8 @@ pub(crate) fn stats_to_js(stats: &Stats, facts: &ShellFacts<'_>) -> JsValue {
         ("targetLatencyMs", ms(Some(stats.target_latency))),
         ("bufferMs", ms(Some(stats.buffer_ahead))),
         ("bufferPercent", buffer_percent(stats).into()),
-        ("startupMs", ms(startup)),
+        ("firstPictureMs", ms(since_made(stats.first_picture))),
+        ("startupMs", ms(since_made(stats.startup))),
         ("stalls", stats.n_stalls.into()),
         ("stalledMs", ms(Some(stats.stalled))),
         ("longestStallMs", ms(Some(stats.longest_stall))),

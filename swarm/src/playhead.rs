@@ -61,6 +61,8 @@ pub(crate) struct Playhead {
     first_media_at: Option<Instant>,
     /// Whether a picture stands still until there is enough to play.
     is_shown: bool,
+    /// When there was a picture first.
+    seen_at: Option<Instant>,
     /// Where the start was asked for.
     start_us: Option<u64>,
     /// When it moved first.
@@ -81,6 +83,7 @@ impl Playhead {
             player: None,
             first_media_at: None,
             is_shown: false,
+            seen_at: None,
             start_us: None,
             started_at: None,
             moved_at: now,
@@ -95,8 +98,8 @@ impl Playhead {
     /// A new broadcast: another timeline. What was counted stays.
     pub(crate) fn reset(&mut self, now: Instant) {
         let fresh = Self::new(self.target, now);
-        let (stalls, started_at) = (self.stalls, self.started_at);
-        *self = Self { stalls, started_at, rate: self.rate, ..fresh };
+        let (stalls, seen_at, started_at) = (self.stalls, self.seen_at, self.started_at);
+        *self = Self { stalls, seen_at, started_at, rate: self.rate, ..fresh };
     }
 
     /// A film is watched from this media time on, at its own pace: no latency is held.
@@ -141,6 +144,10 @@ impl Playhead {
             Some((_, playhead_us)) if playhead_us != state.playhead_us => self.move_to(&state, now),
             Some((at, _)) if is_running => self.stand_still(&state, at, now),
             _ => self.moved_at = now,
+        }
+        let is_placed = (self.is_shown || self.start_us.is_some()) && !state.is_seeking;
+        if self.started_at.is_some() || (is_placed && state.ahead_us(state.playhead_us) > 0) {
+            self.seen_at.get_or_insert(now);
         }
         self.player = Some((now, state));
     }
@@ -212,6 +219,11 @@ impl Playhead {
             (Some(_), None) if self.started_at.is_some() => Phase::Playing,
             _ => Phase::Buffering,
         }
+    }
+
+    /// When the element first had media where it was sent.
+    pub(crate) const fn seen_at(&self) -> Option<Instant> {
+        self.seen_at
     }
 
     pub(crate) const fn started_at(&self) -> Option<Instant> {
@@ -422,6 +434,25 @@ mod tests {
         assert!(fresh.show() && !fresh.show());
         let mut started = check(&[(5_000, 0, &[(2_000, 4_800)])], &[(5_000, Action::Start(3_000_000))]);
         assert!(!started.show());
+    }
+
+    #[test]
+    fn a_picture_is_seen_when_media_is_there_and_moves_later() {
+        let mut playhead = Playhead::new(Duration::from_secs(2), Instant::default());
+        let mut tell = |position: u64, end: u64, millis: u64| {
+            let now = Instant::from_micros(millis * 1000);
+            let buffered = vec![(2_000_000, end * 1000)];
+            let state = PlayerState { playhead_us: position * 1000, buffered, ..PlayerState::default() };
+            playhead.delivered(2_000_000, WALL + 2_000_000, now);
+            playhead.show();
+            playhead.set_player(state, now);
+            playhead.decide(Some(WALL + millis * 1000), now);
+            (playhead.seen_at().map(Instant::as_micros), playhead.started_at().map(Instant::as_micros))
+        };
+        assert_eq!(tell(0, 2_200, 4_000), (None, None));
+        assert_eq!(tell(2_000, 2_200, 4_050), (Some(4_050_000), None));
+        assert_eq!(tell(2_000, 2_800, 4_100), (Some(4_050_000), None));
+        assert_eq!(tell(2_150, 3_000, 4_200), (Some(4_050_000), Some(4_200_000)));
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub struct Stats {
     pub target_latency: Duration,
     /// Media ahead of the playhead without a gap.
     pub buffer_ahead: Duration,
+    /// From the session's begin to the first picture, which may stand still until there is enough to play.
+    pub first_picture: Option<Duration>,
     /// From the session's begin to the first moving picture.
     pub startup: Option<Duration>,
     /// How often the playhead stopped for lack of media after the start.

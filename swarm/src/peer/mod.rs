@@ -202,6 +202,7 @@ impl Peer {
             latency: self.playhead.latency(self.wall_us(now), now),
             target_latency: self.playhead.target(),
             buffer_ahead: self.playhead.ahead(now),
+            first_picture: self.playhead.seen_at().map(|at| at.since(self.born_at)),
             startup: self.playhead.started_at().map(|at| at.since(self.born_at)),
             n_stalls: stalls.n,
             stalled: stalls.total,

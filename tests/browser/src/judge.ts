@@ -22,6 +22,7 @@ export const LIVE_ON_A_BUSY_MACHINE: Demands = { stallLimitMs: 20_000, latencyLi
 
 /** What one viewer had, by its own statistics and by the picture. */
 export interface Verdict {
+  readonly firstPictureMs: number | null;
   readonly startupMs: number | null;
   readonly longestStallMs: number;
   readonly longestGapMs: number;
@@ -38,6 +39,7 @@ export async function verdictOf(viewer: Viewer, since?: number): Promise<Verdict
   const latencies = probe.latenciesMs.filter(({ at }) => at >= from).map(({ ms }) => ms);
   const gaps = probe.gaps.filter(({ at }) => at >= from).map(({ ms }) => ms);
   return {
+    firstPictureMs: stats.firstPictureMs,
     startupMs: stats.startupMs,
     longestStallMs: stats.longestStallMs,
     longestGapMs: Math.max(0, ...gaps),

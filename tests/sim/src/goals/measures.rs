@@ -97,6 +97,14 @@ pub(super) fn first_frame_p95_ms(run: &Run) -> Option<f64> {
     Some(run.report.first_frame_ms[1] as f64)
 }
 
+pub(super) fn startup_p50_ms(run: &Run) -> Option<f64> {
+    Some(run.report.startup_ms[0] as f64)
+}
+
+pub(super) fn startup_p95_ms(run: &Run) -> Option<f64> {
+    Some(run.report.startup_ms[1] as f64)
+}
+
 pub(super) fn harmed_at_most(run: &Run) -> Option<f64> {
     run.report.harmed_by_polluter.map(|[_, most]| most as f64)
 }

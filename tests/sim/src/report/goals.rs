@@ -40,6 +40,8 @@ impl Report {
             Goal::at_most("latency p99, ms", self.latency_ms[2] as f64, 2500.0),
             Goal::at_most("first frame p50, ms", self.first_frame_ms[0] as f64, 1000.0),
             Goal::at_most("first frame p95, ms", self.first_frame_ms[1] as f64, 2000.0),
+            Goal::at_most("moving picture p50, ms", self.startup_ms[0] as f64, 1000.0),
+            Goal::at_most("moving picture p95, ms", self.startup_ms[1] as f64, 2000.0),
             Goal::at_most("control as a share of media", self.control_share, 0.01),
             Goal::at_most("violations", self.violations.len() as f64, 0.0),
         ];

@@ -28,6 +28,8 @@ pub struct ViewerReport {
     pub startup_ms: Option<u64>,
     /// From joining to the first picture, moving or not, milliseconds.
     pub first_frame_ms: Option<u64>,
+    /// How long the first picture stood still, milliseconds.
+    pub still_ms: Option<u64>,
     /// Stalls after the start.
     pub n_stalls: usize,
     /// All of them together, milliseconds.
@@ -132,6 +134,8 @@ pub struct Report {
     pub startup_ms: [u64; 3],
     /// From joining to the first picture, moving or not, milliseconds: p50, p95, highest.
     pub first_frame_ms: [u64; 3],
+    /// From the first picture to one that moves, p50, p95 and max, milliseconds.
+    pub still_ms: [u64; 3],
     /// Viewers that waited in vain: they were there for more than 5 s and never saw a picture.
     pub n_never_started: usize,
     /// From a viewer's seek in a film to the picture moving there, milliseconds: p50, p95, highest; `None` without seeks.
@@ -199,6 +203,7 @@ impl Report {
             delay_ms: world.measures.delays.at_all([0.5, 0.95, 0.99]).map(|micros| micros as f64 / 1000.0),
             startup_ms: percentiles_of(&viewers, |viewer| viewer.startup_ms),
             first_frame_ms: percentiles_of(&viewers, |viewer| viewer.first_frame_ms),
+            still_ms: percentiles_of(&viewers, |viewer| viewer.still_ms),
             n_never_started: viewers.iter().filter(|viewer| viewer.waited_in_vain()).count(),
             seek_ms: totals.seek_ms(),
             server: totals.server(world, end),

@@ -26,6 +26,7 @@ impl Report {
         let [d50, d95, d99] = self.delay_ms;
         let [s50, s95, s100] = self.startup_ms;
         let [f50, f95, f100] = self.first_frame_ms;
+        let [still50, still95, still100] = self.still_ms;
         let [r50, r99] = self.recovery_ms;
         let [g50, g99, g100] = self.gap_ms;
         let n = self.viewers.len();
@@ -44,6 +45,10 @@ impl Report {
             ("delay", format!("p50 {d50:.0}  p95 {d95:.0}  p99 {d99:.0} ms from publication to arrival")),
             ("first frame", format!("p50 {f50}  p95 {f95}  max {f100} ms")),
             ("start-up", format!("p50 {s50}  p95 {s95}  max {s100} ms")),
+            (
+                "still",
+                format!("p50 {still50}  p95 {still95}  max {still100} ms from a picture to a moving one"),
+            ),
             ("server", self.server.row()),
             ("offload", format!("{:.3}", self.offload)),
             (

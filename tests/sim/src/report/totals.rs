@@ -68,12 +68,14 @@ impl Totals {
         latencies.sort_unstable();
         let latency = |percent| (!latencies.is_empty()).then(|| u64::from(at(&latencies, percent)) / 1000);
         let since_join = |moment: Option<u64>| moment.map(|moment| (moment - node.joined_at) / 1000);
+        let (shown_at, started_at) = (node.player.first_frame_at(), node.player.started_at());
         ViewerReport {
             id: node.id.number(),
             manners: node.manners,
             seconds: present as f64 / 1e6,
-            startup_ms: since_join(node.player.started_at()),
-            first_frame_ms: since_join(node.player.first_frame_at()),
+            startup_ms: since_join(started_at),
+            first_frame_ms: since_join(shown_at),
+            still_ms: shown_at.zip(started_at).map(|(shown, started)| started.saturating_sub(shown) / 1000),
             n_stalls: stalls.len(),
             stalled_ms: stalled / 1000,
             longest_stall_ms: stalls.iter().map(|(from, to)| to - from).max().unwrap_or(0) / 1000,
