@@ -193,6 +193,10 @@ impl Account {
             Input::LinkOpened { peer } => drop(self.links.insert(*peer)),
             Input::LinkClosed { peer } => drop(self.links.remove(peer)),
             Input::Block { block, .. } => drop(self.blocks.insert(*block)),
+            // Whoever serves a film has all of it.
+            Input::Index { parts, .. } if self.config.role == Role::Server => {
+                self.blocks.extend(parts.iter().flat_map(PartFacts::blocks));
+            }
             Input::Offence { from, .. } => drop(self.offenders.insert(*from)),
             _ => {}
         }
