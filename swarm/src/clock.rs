@@ -92,6 +92,14 @@ mod tests {
     }
 
     #[test]
+    fn another_tracker_has_another_clock() {
+        let mut clock = ClockEstimator::new();
+        clock.add(at(1000), WallTime(5_400_000), at(1020));
+        clock.clear();
+        assert_eq!((clock.wall_at(at(2000)), clock.error()), (None, None));
+    }
+
+    #[test]
     fn answers_from_before_the_question_or_long_after_are_ignored() {
         let mut clock = ClockEstimator::new();
         clock.add(at(1000), WallTime(1), at(900));

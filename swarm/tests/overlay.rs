@@ -275,6 +275,17 @@ fn as_many_are_fed_as_the_uplink_bears_and_the_next_is_refused_at_once() {
 }
 
 #[test]
+fn who_has_not_greeted_is_not_listened_to() {
+    let mut stage = Stage::viewer(4);
+    stage.tell(Input::LinkOpened { peer: A });
+    stage.subscribes(A, home(), 4);
+    assert_eq!(stage.answer(A), None);
+    stage.hears(A, Control::Hello { version: PROTOCOL_VERSION, epoch: Some(EPOCH) });
+    stage.subscribes(A, home(), 4);
+    assert!(stage.accepts(A));
+}
+
+#[test]
 fn who_feeds_us_is_not_fed_by_us_in_the_same_stripe() {
     let mut stage = Stage::viewer(4);
     for asker in [A, B] {

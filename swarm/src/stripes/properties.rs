@@ -37,7 +37,12 @@ fn take(lane: &mut Lane, now: &mut Instant, step: &Step) -> Result<(), TestCaseE
     match *step {
         Step::Pass(time) => *now += time,
         Step::Hint(peer) => {
+            let mut named: Vec<PeerId> = lane.hinted(*now).filter(|hinted| *hinted != peer).collect();
+            if named.len() < HINT_LIMIT {
+                named.push(peer);
+            }
             lane.hint(peer, *now);
+            prop_assert_eq!(lane.hinted(*now).collect::<Vec<_>>(), named, "the latest last, each once");
             prop_assert!(!lane.is_refused(peer, *now), "it has room now");
         }
         Step::Refuse(peer) => {
@@ -130,6 +135,20 @@ fn a_path_is_told_with_ourselves_at_its_end_while_it_is_short_enough() {
     assert_eq!(fed(1).path_with(own), Some(vec![PeerId::new(1), own]));
     assert!(fed(PATH_LIMIT - 1).path_with(own).is_some_and(|path| path.len() == PATH_LIMIT));
     assert_eq!(fed(PATH_LIMIT).path_with(own), None);
+}
+
+#[test]
+fn as_many_refusals_are_remembered_as_there_is_room_for_and_the_soonest_over_goes() {
+    let mut lane = Lane::default();
+    let refusals = || (0..=REFUSAL_LIMIT as u64).map(|n| (PeerId::new(n), Instant::from_micros(1_000 + n)));
+    for (peer, until) in refusals() {
+        lane.refuse(peer, until);
+    }
+    let forgotten =
+        refusals().map(|(peer, _)| peer).filter(|peer| !lane.is_refused(*peer, Instant::default()));
+    assert_eq!(forgotten.collect::<Vec<_>>(), [PeerId::new(0)]);
+    lane.forgive(PeerId::new(5));
+    assert!(!lane.is_refused(PeerId::new(5), Instant::default()));
 }
 
 #[test]
