@@ -342,6 +342,53 @@ fn a_block_goes_once_to_each_child_of_its_stripe_and_to_nobody_else() {
 }
 
 #[test]
+fn a_child_that_has_a_block_by_now_is_not_sent_it() {
+    let mut stage = Stage::viewer(8);
+    stage.greets(A);
+    stage.subscribes(A, home(), 4);
+    stage.stream(10);
+    let cancelled = block(stage.n_parts, home());
+    stage.hears(A, Control::Cancel { blocks: vec![cancelled] });
+    let (before, first) = (stage.outputs.len(), stage.stream(2));
+    stage.run(200);
+    let sent = stage.sent_since(before, A);
+    assert!(!sent.contains(&&Outgoing::Block(cancelled)));
+    assert!(sent.contains(&&Outgoing::Block(block(first + 1, home()))));
+}
+
+#[test]
+fn who_needs_a_stripe_no_more_gets_no_more_of_it_and_the_rest_as_before() {
+    let mut stage = Stage::viewer(4);
+    stage.greets(A);
+    for stripe in [home(), stripe(1)] {
+        stage.subscribes(A, stripe, 4);
+    }
+    let before = stage.outputs.len();
+    stage.hears(A, Control::Unsubscribe { stripe: home() });
+    stage.run(2_000);
+    let sent = stage.sent_since(before, A);
+    let has = |sequence, stripe| sent.contains(&&Outgoing::Block(block(sequence, stripe)));
+    let newest = stage.n_parts - 1;
+    assert!(has(newest, stripe(1)) && !has(newest, home()));
+}
+
+#[test]
+fn a_child_whose_link_is_jammed_is_sent_elsewhere_and_the_others_stay() {
+    let mut stage = Stage::viewer(8);
+    for child in [A, B] {
+        stage.greets(child);
+        stage.subscribes(child, home(), 4);
+        stage.stream(10);
+    }
+    stage.tell(Input::Backlog { peer: A, len: 40 * 1024 });
+    stage.stream(5);
+    assert!(stage.accepts(A), "a key frame's blocks may wait");
+    stage.tell(Input::Backlog { peer: A, len: 200 * 1024 });
+    stage.stream(5);
+    assert!(!stage.accepts(A) && stage.accepts(B));
+}
+
+#[test]
 fn what_its_provider_went_on_without_is_asked_of_it() {
     let mut stage = Stage::viewer(4);
     let lost = block(stage.n_parts, stripe(3));

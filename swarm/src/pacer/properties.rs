@@ -163,6 +163,23 @@ proptest! {
 }
 
 #[test]
+fn pulls_get_their_share_of_a_busy_uplink() {
+    let mut pacer = Pacer::new(Some(BitsPerSec(8_000_000)), BURST, at(0));
+    assert!(pacer.push(Job {
+        to: PeerId::new(1),
+        cargo: block(0),
+        class: Class::Push,
+        len: 1,
+        due: at(60_000)
+    }));
+    // Four times as much is asked for as they may take.
+    let n_admitted = (0..2_000).filter(|millis| pacer.admit_pull(500, at(*millis))).count();
+    let share = pacer.rate().map_or(0, |rate| rate.0 / PULL_SHARE * 2 / 8);
+    let admitted = n_admitted as u64 * 500;
+    assert!(admitted.abs_diff(share) < share / 20, "{admitted} bytes, and their share is {share}");
+}
+
+#[test]
 fn pulls_are_answered_while_the_uplink_is_idle() {
     let mut pacer = Pacer::new(Some(BitsPerSec(8_000_000)), BURST, at(0));
     // A block each 50 ms is a third of this uplink, and more than the share of pulls.
