@@ -227,7 +227,7 @@ impl Engine {
         while let Some(event) = self.viewer.as_mut().and_then(|viewer| viewer.session.poll_event()) {
             match event {
                 Event::Transmit { to, bytes } => self.transmit(to, &bytes, now),
-                Event::Connect { peer } if self.signal.is_joined() => {
+                Event::Connect { peer } if self.may_connect(peer) => {
                     self.connections.handle(ConnectionCommand::Connect(peer), now);
                 }
                 Event::Connect { peer } => self.forget_link(peer, now),
@@ -240,6 +240,7 @@ impl Engine {
                     self.signal.send(&FromViewer::Neighbours { without });
                 }
                 Event::Attach(catalog) => self.attach(catalog),
+                Event::Forwarded { from, text } => self.handle_introduction(from, &text, now),
                 Event::Append { track, chunks, .. } => {
                     self.media.handle(MediaCommand::Append { track, chunks });
                 }
@@ -247,6 +248,12 @@ impl Engine {
                 Event::Seek { to_us } => self.media.handle(MediaCommand::Seek(to_us)),
             }
         }
+    }
+
+    /// Whether there is a way to tell the peer what it needs to connect: the tracker, or a neighbour of both.
+    fn may_connect(&self, peer: PeerId) -> bool {
+        let viewer = self.viewer.as_ref();
+        self.signal.is_joined() || viewer.is_some_and(|viewer| viewer.session.is_introduced(peer))
     }
 
     fn attach(&mut self, catalog: Catalog) {

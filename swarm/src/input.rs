@@ -93,6 +93,13 @@ pub enum Input {
         /// How many.
         len: usize,
     },
+    /// Tell this peer something by way of the neighbour that named it; see [`crate::Output::Forwarded`].
+    Forward {
+        /// Whom; one for whom [`crate::Peer::is_introduced`] holds.
+        to: PeerId,
+        /// What; what is longer than [`cardume_wire::link::FORWARD_LEN_LIMIT`] is dropped.
+        text: String,
+    },
     /// The tracker lost this neighbour, which may be dead or just cut off from it.
     Doubted {
         /// The other end.

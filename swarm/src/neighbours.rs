@@ -7,7 +7,8 @@ use cardume_wire::link::{Control, UNKNOWN_AGE};
 use cardume_wire::{BlockNumber, Epoch, PeerId, STRIPE_COUNT, Stripe};
 
 use crate::bits::BitWindow;
-use crate::{Config, Instant, Role};
+use crate::bucket::Bucket;
+use crate::{BitsPerSec, Config, Instant, Role};
 
 /// A link that takes longer has failed. ICE gives up on its own after some 10 to 30 s.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -24,6 +25,12 @@ const MESH_AFTER: Duration = Duration::from_millis(1500);
 /// Nothing is taken from a suspect for so long: wrong media is sent on, and so found out again, within a second. Not for
 /// ever, as one liar is enough to make a suspect.
 const SUSPECTED_FOR: Duration = Duration::from_secs(5);
+/// What one neighbour may have forwarded in the long run: a connection (3 to 6 KiB of SDP and candidates) each 3 s or so.
+const FORWARD_RATE: BitsPerSec = BitsPerSec(16_000);
+/// The same at once: four connections.
+const FORWARD_BURST: usize = 24 * 1024;
+/// Strangers remembered of one neighbour at most: twice what it names in one answer or refusal.
+const INTRODUCED_LIMIT: usize = 16;
 /// First wait after asking for neighbours; doubles up to [`FIND_WAIT_MAX`].
 const FIND_WAIT_MIN: Duration = Duration::from_secs(1);
 /// Longest wait between two questions for neighbours.
@@ -83,6 +90,12 @@ pub(crate) struct Neighbour {
     pub(crate) told_at: Option<Instant>,
     /// When the server last told it of room.
     pub(crate) invited_at: Option<Instant>,
+    /// When neighbours were last named to it.
+    pub(crate) named_at: Option<Instant>,
+    /// What it may let others be told, or tell us of others.
+    pub(crate) forwards: Bucket,
+    /// Whether who it is rests on another neighbour's word, not on the tracker's.
+    pub(crate) is_introduced: bool,
 }
 
 impl Neighbour {
@@ -108,6 +121,9 @@ impl Neighbour {
             busy_until: now,
             told_at: None,
             invited_at: None,
+            named_at: None,
+            forwards: Bucket::soft(FORWARD_RATE, FORWARD_BURST, now),
+            is_introduced: false,
         }
     }
 
@@ -171,6 +187,8 @@ pub(crate) struct Neighbours {
     banned: BTreeMap<PeerId, Instant>,
     suspected: BTreeMap<PeerId, Instant>,
     suggested: Vec<PeerId>,
+    /// Strangers, and which neighbour named them last.
+    introducers: BTreeMap<PeerId, PeerId>,
     /// From when on strangers are connected to without a reason.
     mesh_at: Instant,
     find_at: Instant,
@@ -186,6 +204,7 @@ impl Neighbours {
             banned: BTreeMap::new(),
             suspected: BTreeMap::new(),
             suggested: Vec::new(),
+            introducers: BTreeMap::new(),
             mesh_at: now + MESH_AFTER,
             find_at: now + FIND_WAIT_MIN,
             find_wait: FIND_WAIT_MIN,
@@ -207,7 +226,8 @@ impl Neighbours {
             return false;
         }
         self.failed.remove(&peer);
-        self.links.insert(peer, Neighbour::new(n_tracks, now));
+        let is_introduced = self.introducers.remove(&peer).is_some();
+        self.links.insert(peer, Neighbour { is_introduced, ..Neighbour::new(n_tracks, now) });
         true
     }
 
@@ -218,11 +238,13 @@ impl Neighbours {
 
     /// Forgets a link.
     pub(crate) fn close(&mut self, peer: PeerId) -> Option<Neighbour> {
+        self.introducers.retain(|_, introducer| *introducer != peer);
         self.links.remove(&peer)
     }
 
     /// A link that was asked for did not come about.
     pub(crate) fn fail(&mut self, peer: PeerId, now: Instant) {
+        self.introducers.remove(&peer);
         if self.connecting.remove(&peer).is_some() {
             remember(&mut self.failed, peer, now);
         }
@@ -259,6 +281,36 @@ impl Neighbours {
                 self.suggested.push(peer);
             }
         }
+    }
+
+    /// A neighbour names peers, and forwards what they and we have to say.
+    pub(crate) fn introduce(&mut self, peers: &[PeerId], by: PeerId, config: &Config) {
+        let is_stranger =
+            |peer: &&PeerId| !peer.is_server() && **peer != config.id && !self.links.contains_key(peer);
+        let strangers: Vec<PeerId> = peers.iter().filter(is_stranger).copied().collect();
+        for peer in strangers.into_iter().filter(|_| !by.is_server()) {
+            let mut known = self.introducers.iter().filter(|(_, introducer)| **introducer == by);
+            let oldest = known.next().map(|(&peer, _)| peer);
+            if known.count() + 1 >= INTRODUCED_LIMIT {
+                oldest.map(|oldest| self.introducers.remove(&oldest));
+            }
+            self.introducers.insert(peer, by);
+        }
+    }
+
+    /// The tracker is back, and introduces with more authority.
+    pub(crate) fn forget_introducers(&mut self) {
+        self.introducers.clear();
+    }
+
+    /// The neighbour that forwards what is said to this stranger.
+    pub(crate) fn introducer(&self, peer: PeerId) -> Option<PeerId> {
+        self.introducers.get(&peer).copied()
+    }
+
+    /// Whether a connection to this peer is being set up.
+    pub(crate) fn is_connecting(&self, peer: PeerId) -> bool {
+        self.connecting.contains_key(&peer)
     }
 
     /// The suggested peers to connect to now, up to the wanted number: others will connect to us.

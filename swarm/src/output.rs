@@ -41,6 +41,13 @@ pub enum Output {
         /// Those that are connected already or did not work.
         without: Vec<PeerId>,
     },
+    /// What a peer says that a neighbour introduced, or that wants to connect by way of one.
+    Forwarded {
+        /// Who says it, if the neighbour does not lie.
+        from: PeerId,
+        /// What.
+        text: String,
+    },
     /// Forget the parts before this one.
     Evict {
         /// In which track.

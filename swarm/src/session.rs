@@ -49,6 +49,13 @@ pub enum Event {
         /// Those that are connected already or did not work.
         without: Vec<PeerId>,
     },
+    /// What a peer says in order to connect, by way of a neighbour; answer with [`Session::forward`].
+    Forwarded {
+        /// Who says it, if the neighbour does not lie.
+        from: PeerId,
+        /// What.
+        text: String,
+    },
     /// A new broadcast: make a new `MediaSource` with a `SourceBuffer` per track.
     Attach(Catalog),
     /// Append this part to its track's `SourceBuffer`.
@@ -120,6 +127,16 @@ impl Session {
     /// An [`Event::Connect`] came to nothing.
     pub fn connect_failed(&mut self, peer: PeerId, now: Instant) {
         self.input(Input::ConnectFailed { peer }, now);
+    }
+
+    /// Whether a neighbour forwards what is said to this peer, so that it can be connected to without the tracker.
+    pub fn is_introduced(&self, peer: PeerId) -> bool {
+        self.peer.is_introduced(peer)
+    }
+
+    /// Says something to a peer for whom [`Session::is_introduced`] holds.
+    pub fn forward(&mut self, to: PeerId, text: String, now: Instant) {
+        self.input(Input::Forward { to, text }, now);
     }
 
     /// The tracker lost this neighbour, which is asked at once whether it lives; of others nothing is known here.
@@ -411,6 +428,7 @@ impl Session {
                 Output::Disconnect { peer, .. } => Event::Disconnect { peer },
                 Output::Blame { peer } => Event::Blame { peer },
                 Output::FindNeighbours { without } => Event::FindNeighbours { without },
+                Output::Forwarded { from, text } => Event::Forwarded { from, text },
                 Output::SetRate(rate) => Event::SetRate(rate),
                 Output::Seek { to_us } => Event::Seek { to_us },
             };

@@ -82,6 +82,11 @@ fn page() -> impl Strategy<Value = (PageId, Vec<PartFacts>)> {
     })
 }
 
+/// As long as it may be forwarded, or longer.
+fn text() -> impl Strategy<Value = String> {
+    (0usize..5_000).prop_map(|len| "x".repeat(len))
+}
+
 fn control() -> impl Strategy<Value = Control> {
     let peers = || proptest::collection::vec(peer_id(), 0..8);
     let blocks = || proptest::collection::vec(block(), 0..8);
@@ -120,6 +125,10 @@ fn control() -> impl Strategy<Value = Control> {
             page,
         }),
         peers().prop_map(|peers| Control::Holders { peers }),
+        Just(Control::FindNeighbours),
+        peers().prop_map(|peers| Control::Neighbours { peers }),
+        (peer_id(), text()).prop_map(|(to, text)| Control::Forward { to, text }),
+        (peer_id(), text()).prop_map(|(from, text)| Control::Forwarded { from, text }),
         blocks().prop_map(|blocks| Control::Cancel { blocks }),
         blocks().prop_map(|blocks| Control::Missing { blocks }),
         block().prop_map(|block| Control::RequestDescriptor { block }),
@@ -163,6 +172,7 @@ fn input() -> impl Strategy<Value = Input> {
         4 => (proptest::option::of(peer_id()), block()).prop_map(|(from, block)| Input::Block { from, block }),
         1 => (peer_id(), block()).prop_map(|(from, block)| Input::BlockUseless { from, block, len: 9 }),
         1 => (peer_id(), block()).prop_map(|(from, block)| Input::BlockUnverifiable { from, block }),
+        1 => (peer_id(), text()).prop_map(|(to, text)| Input::Forward { to, text }),
         1 => peer_id().prop_map(|from| Input::Offence { from, kind: Offence::WrongBlock }),
         1 => (peer_id(), any::<u32>()).prop_map(|(peer, len)| Input::Backlog { peer, len: len as usize }),
         1 => any::<u64>().prop_map(|wall| Input::Clock { wall: WallTime(wall) }),

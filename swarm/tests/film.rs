@@ -168,6 +168,7 @@ impl Net {
             Event::Attach(_)
             | Event::Connect { .. }
             | Event::FindNeighbours { .. }
+            | Event::Forwarded { .. }
             | Event::SetRate(_)
             | Event::Seek { .. } => {}
         }

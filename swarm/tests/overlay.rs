@@ -444,6 +444,45 @@ fn who_lets_us_go_pushes_until_another_one_does() {
     assert!(controls(&stage.sent_since(0, SERVER)).contains(&&farewell));
 }
 
+/// Bytes of what we passed on to a neighbour.
+fn forwarded_len(stage: &Stage, to: PeerId) -> usize {
+    let sent = stage.sent_since(0, to);
+    let texts = controls(&sent).into_iter().filter_map(|control| match control {
+        Control::Forwarded { text, .. } => Some(text.len()),
+        _ => None,
+    });
+    texts.sum()
+}
+
+#[test]
+fn a_neighbour_has_little_forwarded_however_much_it_says() {
+    let mut stage = Stage::viewer(4);
+    for neighbour in [A, B] {
+        stage.greets(neighbour);
+    }
+    stage.run(20_000);
+    for _ in 0..1_000 {
+        stage.hears(A, Control::Forward { to: B, text: "x".repeat(1_000) });
+    }
+    assert!((20_000..30_000).contains(&forwarded_len(&stage, B)), "{}", forwarded_len(&stage, B));
+}
+
+#[test]
+fn strangers_that_a_neighbour_makes_up_take_no_more_than_the_neighbours_there_may_be() {
+    let mut stage = Stage::viewer(4);
+    stage.greets(A);
+    stage.run(20_000);
+    for number in 0..1_000 {
+        stage.hears(A, Control::Forwarded { from: PeerId::new(1_000 + number), text: "offer".to_owned() });
+    }
+    let is_offer = |(_, output): &&(Instant, Output)| matches!(output, Output::Forwarded { .. });
+    assert!((1..=32).contains(&stage.outputs.iter().filter(is_offer).count()));
+    stage.hears(A, Control::Forwarded { from: SERVER, text: "offer".to_owned() });
+    stage.hears(A, Control::Forwarded { from: A, text: "offer".to_owned() });
+    let is_known = |(_, output): &&(Instant, Output)| matches!(output, Output::Forwarded { from, .. } if [SERVER, A].contains(from));
+    assert_eq!(stage.outputs.iter().filter(is_known).count(), 0, "links that stand are not replaced");
+}
+
 /// Our home stripe comes from [`A`], all others from the server, which has no room for that one.
 fn fed_by_a_neighbour() -> Stage {
     let mut stage = Stage::viewer(4);

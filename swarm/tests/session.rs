@@ -131,6 +131,14 @@ impl Net {
             Event::Blame { peer } => seen.blamed.push(peer),
             Event::SetRate(rate) => seen.note_move(Moved::Rate(rate)),
             Event::Seek { to_us } => seen.note_move(Moved::To(to_us)),
+            Event::Connect { peer } if self.sessions[&id].is_introduced(peer) => {
+                self.act(id, |session, now| session.forward(peer, "offer".to_owned(), now));
+            }
+            Event::Forwarded { from, text } if text == "offer" => {
+                self.act(id, |session, now| session.forward(from, "answer".to_owned(), now));
+            }
+            Event::Forwarded { from, .. } => self.link(id, from),
+            // There is no tracker.
             Event::Connect { .. } | Event::FindNeighbours { .. } => {}
         }
     }
@@ -496,6 +504,33 @@ fn a_neighbour_that_the_tracker_lost_and_that_does_not_answer_is_replaced_at_onc
     net.run(Duration::from_millis(500));
     assert_eq!(net.providers(B), BTreeSet::from([C]));
     assert_eq!(net.video(B).last(), published.last().map(Vec::as_slice).as_ref());
+}
+
+#[test]
+fn without_a_tracker_neighbours_of_neighbours_find_each_other() {
+    let mut net = Net::new();
+    for id in [A, B, C] {
+        net.viewer(id);
+    }
+    net.link(A, C);
+    net.link(B, C);
+    net.run(Duration::from_secs(5));
+    assert!(net.links.contains(&(A, B)), "{:?}", net.links);
+}
+
+#[test]
+fn who_was_introduced_by_a_neighbour_is_not_blamed_at_the_tracker() {
+    let mut net = Net::new();
+    for id in [A, B, C] {
+        net.viewer(id);
+    }
+    net.link(A, C);
+    net.link(B, C);
+    net.run(Duration::from_secs(5));
+    let forged = [2; 200];
+    net.act(B, |session, now| session.receive(A, &forged, now));
+    assert_eq!(net.seen[&B].disconnected, [A]);
+    assert_eq!(net.seen[&B].blamed, [], "somebody may only have called himself so");
 }
 
 #[test]

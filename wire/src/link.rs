@@ -31,6 +31,8 @@ pub const HAVE_TRACK_LIMIT: usize = 8;
 pub const HINT_LIMIT: usize = 8;
 /// Peers a stripe may come through at most: log4 of 10^9 viewers.
 pub const PATH_LIMIT: usize = 16;
+/// Bytes of what one viewer tells another through a neighbour of both at most: an SDP of a data channel is under 2 KiB.
+pub const FORWARD_LEN_LIMIT: usize = 3 * 1024;
 /// The age in [`Control::Status`] of a stripe that nobody pushes to the sender.
 pub const UNKNOWN_AGE: u16 = u16::MAX;
 
@@ -236,6 +238,36 @@ pub enum Control {
         #[n(0)]
         peers: Vec<PeerId>,
     },
+    /// Name me neighbours of yours: I have too few, and no tracker to ask.
+    #[n(17)]
+    FindNeighbours,
+    /// Answer to [`Control::FindNeighbours`]. The sender forwards what the asker and they have to tell each other.
+    #[n(18)]
+    Neighbours {
+        /// At most [`HINT_LIMIT`].
+        #[n(0)]
+        peers: Vec<PeerId>,
+    },
+    /// Tell a neighbour of yours this, as [`Control::Forwarded`], so that the two of us can connect.
+    #[n(19)]
+    Forward {
+        /// For whom.
+        #[n(0)]
+        to: PeerId,
+        /// A [`crate::signal::Introduction`] in JSON; at most [`FORWARD_LEN_LIMIT`] bytes.
+        #[n(1)]
+        text: String,
+    },
+    /// A neighbour of mine, which is none of yours, tells you this. Who it is rests on the sender's word alone.
+    #[n(20)]
+    Forwarded {
+        /// Whose words these are.
+        #[n(0)]
+        from: PeerId,
+        /// A [`crate::signal::Introduction`] in JSON; at most [`FORWARD_LEN_LIMIT`] bytes.
+        #[n(1)]
+        text: String,
+    },
     /// Send me this page of the index of a film's track.
     #[n(15)]
     RequestIndex {
@@ -411,7 +443,8 @@ fn is_within_limits(control: &Control) -> bool {
     match control {
         Control::Refuse { hints, .. } => hints.len() <= HINT_LIMIT,
         Control::Accept { path, .. } => path.len() <= PATH_LIMIT,
-        Control::Holders { peers } => peers.len() <= HINT_LIMIT,
+        Control::Holders { peers } | Control::Neighbours { peers } => peers.len() <= HINT_LIMIT,
+        Control::Forward { text, .. } | Control::Forwarded { text, .. } => text.len() <= FORWARD_LEN_LIMIT,
         Control::Have { tracks, .. } => {
             tracks.len() <= HAVE_TRACK_LIMIT
                 && tracks.iter().all(|blocks| blocks.bits.len() <= HAVE_LEN_LIMIT)

@@ -226,6 +226,27 @@ pub struct Candidate {
     pub sdp_m_line_index: Option<u16>,
 }
 
+/// What two viewers tell each other through a neighbour of both, while the tracker is away, in order to connect.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Introduction {
+    /// An SDP offer.
+    Offer {
+        /// The session description.
+        sdp: String,
+    },
+    /// The answer to an offer.
+    Answer {
+        /// The session description.
+        sdp: String,
+    },
+    /// One trickled ICE candidate (RFC 8838).
+    Candidate {
+        /// The candidate.
+        candidate: Candidate,
+    },
+}
+
 /// A viewer's statistics since its last report.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {

@@ -1,9 +1,9 @@
 //! What is encoded comes back, and what comes from strangers does no harm.
 
 use cardume_wire::link::{
-    BLOCK_HEADER_LEN, BLOCK_LEN_LIMIT, BLOCK_LEN_MIN, Control, DecodeError, HAVE_LEN_LIMIT, HAVE_TRACK_LIMIT,
-    HINT_LIMIT, MESSAGE_LEN_LIMIT, Message, PATH_LIMIT, REQUEST_LIMIT, TrackBlocks, TrackParts, block_count,
-    block_header, block_len,
+    BLOCK_HEADER_LEN, BLOCK_LEN_LIMIT, BLOCK_LEN_MIN, Control, DecodeError, FORWARD_LEN_LIMIT,
+    HAVE_LEN_LIMIT, HAVE_TRACK_LIMIT, HINT_LIMIT, MESSAGE_LEN_LIMIT, Message, PATH_LIMIT, REQUEST_LIMIT,
+    TrackBlocks, TrackParts, block_count, block_header, block_len,
 };
 use cardume_wire::signal::{FromTracker, FromViewer};
 use cardume_wire::{BlockId, BlockNumber, ChannelId, Epoch, PeerId, STRIPE_COUNT, Stripe, TrackId, TrackSet};
@@ -58,6 +58,10 @@ fn controls() -> impl Strategy<Value = Control> {
         (any::<u32>(), vec(track_blocks(HAVE_LEN_LIMIT), 0..=HAVE_TRACK_LIMIT))
             .prop_map(|(epoch, tracks)| Control::Have { epoch: Epoch(epoch), tracks }),
         peers(HINT_LIMIT).prop_map(|peers| Control::Holders { peers }),
+        Just(Control::FindNeighbours),
+        peers(HINT_LIMIT).prop_map(|peers| Control::Neighbours { peers }),
+        any::<(u64, String)>().prop_map(|(to, text)| Control::Forward { to: PeerId::new(to), text }),
+        any::<(u64, String)>().prop_map(|(from, text)| Control::Forwarded { from: PeerId::new(from), text }),
         (blocks(), any::<Option<u16>>())
             .prop_map(|(blocks, within_ms)| Control::Request { blocks, within_ms }),
         (any::<u32>(), all_parts(), all_parts()).prop_map(|(epoch, whole, gone)| Control::HaveParts {
@@ -220,6 +224,9 @@ fn messages_over_their_limits_are_refused() {
     over(Control::Missing { blocks: vec![id; REQUEST_LIMIT + 1] });
     over(Control::Refuse { stripe, hints: vec![PeerId::SERVER; HINT_LIMIT + 1] });
     over(Control::Holders { peers: vec![PeerId::SERVER; HINT_LIMIT + 1] });
+    over(Control::Neighbours { peers: vec![PeerId::SERVER; HINT_LIMIT + 1] });
+    over(Control::Forward { to: PeerId::SERVER, text: "x".repeat(FORWARD_LEN_LIMIT + 1) });
+    over(Control::Forwarded { from: PeerId::SERVER, text: "x".repeat(FORWARD_LEN_LIMIT + 1) });
     over(Control::Accept { stripe, path: vec![PeerId::SERVER; PATH_LIMIT + 1] });
     let blocks = |len| TrackBlocks { track: TrackId(0), first: BlockNumber(0), bits: vec![0; len].into() };
     over(Control::Have { epoch: Epoch(1), tracks: vec![blocks(HAVE_LEN_LIMIT + 1)] });

@@ -115,6 +115,10 @@ fn controls() -> Vec<Control> {
         },
         Control::RequestIndex { epoch: Epoch(7), track: TrackId(1), page: 255 },
         Control::Holders { peers: vec![peer] },
+        Control::FindNeighbours,
+        Control::Neighbours { peers: vec![peer] },
+        Control::Forward { to: peer, text: "offer".to_owned() },
+        Control::Forwarded { from: peer, text: "answer".to_owned() },
     ]
 }
 
@@ -138,6 +142,10 @@ fn control_name(control: &Control) -> &'static str {
         Control::HaveParts { .. } => "have_parts",
         Control::RequestIndex { .. } => "request_index",
         Control::Holders { .. } => "holders",
+        Control::FindNeighbours => "find_neighbours",
+        Control::Neighbours { .. } => "neighbours",
+        Control::Forward { .. } => "forward",
+        Control::Forwarded { .. } => "forwarded",
     }
 }
 

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use cardume_swarm::Instant;
-use cardume_wire::signal::FromViewer;
+use cardume_wire::signal::{FromViewer, Introduction};
 use cardume_wire::{PeerId, link};
 use js_sys::{ArrayBuffer, Uint8Array};
 
@@ -15,14 +15,10 @@ use crate::link::{Link, LinkEvent};
 impl Engine {
     pub(super) fn handle_connection(&mut self, peer: PeerId, event: ConnectionEvent, now: Instant) {
         match event {
-            ConnectionEvent::Offer(sdp) => {
-                self.signal_or_fail(peer, &FromViewer::Offer { to: peer, sdp }, now);
-            }
-            ConnectionEvent::Answer(sdp) => {
-                self.signal_or_fail(peer, &FromViewer::Answer { to: peer, sdp }, now);
-            }
+            ConnectionEvent::Offer(sdp) => self.introduce(peer, Introduction::Offer { sdp }, now),
+            ConnectionEvent::Answer(sdp) => self.introduce(peer, Introduction::Answer { sdp }, now),
             ConnectionEvent::Candidate(candidate) => {
-                self.signal.send(&FromViewer::Candidate { to: peer, candidate });
+                self.introduce(peer, Introduction::Candidate { candidate }, now);
             }
             ConnectionEvent::Opened(channel) => {
                 let notify = self.notify.clone();
@@ -40,10 +36,34 @@ impl Engine {
         }
     }
 
-    fn signal_or_fail(&mut self, peer: PeerId, message: &FromViewer, now: Instant) {
-        if !self.signal.send(message) {
-            self.handle_connection(peer, ConnectionEvent::Failed, now);
+    /// Tells a peer what it needs to connect: by the way that it came by itself, or by the tracker, or by a neighbour.
+    fn introduce(&mut self, to: PeerId, introduction: Introduction, now: Instant) {
+        let introduced = self.viewer.as_mut().filter(|viewer| viewer.session.is_introduced(to));
+        if let Some(viewer) = introduced {
+            let text = serde_json::to_string(&introduction).unwrap_or_default();
+            viewer.session.forward(to, text, now);
+            return;
         }
+        let is_candidate = matches!(introduction, Introduction::Candidate { .. });
+        let is_sent = self.signal.send(&match introduction {
+            Introduction::Offer { sdp } => FromViewer::Offer { to, sdp },
+            Introduction::Answer { sdp } => FromViewer::Answer { to, sdp },
+            Introduction::Candidate { candidate } => FromViewer::Candidate { to, candidate },
+        });
+        if !is_sent && !is_candidate {
+            self.handle_connection(to, ConnectionEvent::Failed, now);
+        }
+    }
+
+    /// What a peer needs us to know to connect came by way of a neighbour; what is no such thing is skipped.
+    pub(super) fn handle_introduction(&mut self, from: PeerId, text: &str, now: Instant) {
+        let Ok(introduction) = serde_json::from_str::<Introduction>(text) else { return };
+        let command = match introduction {
+            Introduction::Offer { sdp } => ConnectionCommand::Offer { from, sdp },
+            Introduction::Answer { sdp } => ConnectionCommand::Answer { from, sdp },
+            Introduction::Candidate { candidate } => ConnectionCommand::Candidate { from, candidate },
+        };
+        self.connections.handle(command, now);
     }
 
     pub(super) fn forget_link(&mut self, peer: PeerId, now: Instant) {

@@ -33,6 +33,9 @@ impl Peer {
         if !peer.is_server() && self.neighbours.is_full(&self.config) {
             self.make_room(now);
         }
+        if peer.is_server() {
+            self.neighbours.forget_introducers();
+        }
         let n_tracks = self.window.tracks().len();
         if !self.neighbours.open(peer, n_tracks, &self.config, now) {
             self.outputs.push_back(Output::Disconnect { peer, reason: Reason::TooMany });
@@ -163,12 +166,10 @@ impl Peer {
         if kind == Offence::WrongBlock {
             self.counts.n_wrong_blocks += 1;
         }
-        if self.neighbours.get(from).is_none() {
-            return;
-        }
+        let Some(is_introduced) = self.neighbours.get(from).map(|link| link.is_introduced) else { return };
         if !from.is_server() {
             self.neighbours.ban(from, now);
-            if kind != Offence::Malformed {
+            if kind != Offence::Malformed && !is_introduced {
                 self.outputs.push_back(Output::Blame { peer: from });
             }
         }
@@ -211,6 +212,7 @@ impl Peer {
         if self.config.role == Role::Viewer {
             self.connect_suggested(now);
             if let Some(without) = self.neighbours.find(&self.config, now) {
+                self.ask_neighbours(now);
                 self.outputs.push_back(Output::FindNeighbours { without });
             }
         }

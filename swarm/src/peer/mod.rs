@@ -4,6 +4,7 @@ mod admission;
 mod arrivals;
 mod children;
 mod descriptors;
+mod exchange;
 mod first_picture;
 mod links;
 mod ondemand;
@@ -252,6 +253,7 @@ impl Peer {
             Input::BlockUnverifiable { from, block } => self.on_unverifiable_block(from, block, now),
             Input::Offence { from, kind } => self.on_offence(from, kind, now),
             Input::Backlog { peer, len } => self.on_backlog(peer, len),
+            Input::Forward { to, text } => self.forward(to, text, now),
             Input::Doubted { peer } => self.on_doubted(peer, now),
             Input::Blamed { peer, is_evicted } => self.on_blamed(peer, is_evicted, now),
             Input::Clock { wall } => self.wall = Some((wall, now)),
@@ -292,6 +294,10 @@ impl Peer {
             Control::Ping { sent_at } => self.send_control(from, Control::Pong { sent_at }, now),
             Control::Pong { sent_at } => self.on_pong(from, sent_at, now),
             Control::Goodbye => self.on_goodbye(from, now),
+            Control::FindNeighbours => self.on_find_neighbours(from, now),
+            Control::Neighbours { peers } => self.on_neighbours(from, &peers, now),
+            Control::Forward { to, text } => self.on_forward(from, to, text, now),
+            Control::Forwarded { from: peer, text } => self.on_forwarded(from, peer, text, now),
             // Of films, and none is on.
             Control::HaveParts { .. } | Control::Holders { .. } | Control::RequestIndex { .. } => {}
             Control::Status { slots, free, ages, yields, wait, idle } => {

@@ -78,6 +78,7 @@ impl Peer {
         }
         // Who has the server to ask need not wander from neighbour to neighbour.
         if from.is_server() || !self.has_server() {
+            self.neighbours.introduce(hints, from, &self.config);
             self.follow_hints(stripe, hints, now);
         }
         self.choose_providers_soon(now);
@@ -226,7 +227,7 @@ impl Peer {
     }
 
     /// Whether there is the server to ask: it knows who has room, and says so when somebody has.
-    fn has_server(&self) -> bool {
+    pub(super) fn has_server(&self) -> bool {
         self.neighbours.get(PeerId::SERVER).is_some_and(|link| link.is_greeted)
     }
 

@@ -12,8 +12,8 @@ use cardume_media::{
     Catalog, CutPart, MediaTime, Publisher, SigningKey, Store, StoreLimits, Track, TrackKind,
 };
 use cardume_swarm::{Config, Event, Instant, PlayerState, Session};
-use cardume_wire::link::block_count;
-use cardume_wire::{Epoch, PeerId, TrackId, WallTime};
+use cardume_wire::link::{Control, Message, block_count};
+use cardume_wire::{Epoch, PROTOCOL_VERSION, PeerId, TrackId, WallTime};
 
 const N_PARTS: u32 = 6;
 /// Over one block, so that parts have several.
@@ -21,7 +21,7 @@ const PART_LEN: usize = 40_000;
 const TICKS: u32 = 200;
 const N_NEIGHBOURS: u8 = 4;
 
-/// Every message of a short broadcast, and the payload of each part.
+/// Every message of a short broadcast, what strangers say by way of a neighbour, and the payload of each part.
 struct Broadcast {
     key: SigningKey,
     messages: Vec<Bytes>,
@@ -64,8 +64,23 @@ impl Broadcast {
             messages.extend(descriptor.blocks().filter_map(|block| store.block_message(block)));
             payloads.push(bytes);
         }
+        messages.extend(exchange());
         Self { key: key(), messages, payloads }
     }
+}
+
+/// What neighbours without a tracker say.
+fn exchange() -> impl Iterator<Item = Bytes> {
+    let strangers = || (5..12).map(PeerId::new);
+    let text = || "offer".to_owned();
+    let forwarded = strangers().map(move |from| Control::Forwarded { from, text: text() });
+    let forward = (0..3).map(move |to| Control::Forward { to: PeerId::new(to), text: text() });
+    let named = [
+        Control::FindNeighbours,
+        Control::Neighbours { peers: strangers().collect() },
+        Control::Hello { version: PROTOCOL_VERSION, epoch: Some(Epoch(1)) },
+    ];
+    named.into_iter().chain(forward).chain(forwarded).map(|control| Message::Control(control).encode().into())
 }
 
 /// A script being read.

@@ -35,6 +35,8 @@ pub(crate) struct Node {
     pub(crate) uplink: Uplink,
     pub(crate) downlink: Downlink,
     pub(crate) is_alive: bool,
+    /// The tracker is out of its reach, or gone.
+    pub(crate) is_cut_off: bool,
     pub(crate) joined_at: u64,
     pub(crate) left_at: Option<u64>,
     pub(crate) manners: Manners,
@@ -125,6 +127,7 @@ impl Node {
             uplink: Uplink::new(access.up),
             downlink: Downlink::new(access.down),
             is_alive: true,
+            is_cut_off: false,
             joined_at: now,
             left_at: None,
             manners: Manners::Honest,

@@ -65,6 +65,17 @@ fn all_play_on_after_the_tracker_and_the_sender_are_back() {
 }
 
 #[test]
+fn a_swarm_that_lost_the_tracker_and_most_of_its_viewers_plays_on() {
+    for seed in &SEEDS[..2] {
+        let report = run("cut-off", *seed, None);
+        let last = &report.on_time_by_second[80..90];
+        let on_time = last.iter().flatten().sum::<f64>() / 10.0;
+        // Who lost all neighbours at once has nobody to ask.
+        assert!(on_time > 0.9, "seed {seed}: {last:?}");
+    }
+}
+
+#[test]
 fn a_swarm_on_real_access_links_with_churn_keeps_most_viewers_playing() {
     for seed in &SEEDS[..2] {
         let report = run("first-light", *seed, Some(40));

@@ -182,7 +182,8 @@ impl Net {
                 self.act(id, |session, now| session.suggest(&others, now));
             }
             Event::Blame { .. } => self.has_blamed = true,
-            Event::Attach(_) => {}
+            // There is a tracker.
+            Event::Forwarded { .. } | Event::Attach(_) => {}
         }
     }
 

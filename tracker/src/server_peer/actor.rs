@@ -207,6 +207,7 @@ impl Actor {
                 // A server connects to nobody and plays nothing.
                 Event::Connect { peer } => self.session.connect_failed(peer, self.now()),
                 Event::FindNeighbours { .. }
+                | Event::Forwarded { .. }
                 | Event::Attach(_)
                 | Event::Append { .. }
                 | Event::SetRate(_)

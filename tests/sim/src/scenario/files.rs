@@ -15,12 +15,13 @@ macro_rules! built_in {
 }
 
 /// The built-in scenarios by name.
-const FILES: [(&str, &str); 29] = built_in![
+const FILES: [(&str, &str); 30] = built_in![
     "first-light",
     "kill-feeder",
     "budget",
     "direct",
     "tracker-restart",
+    "cut-off",
     "flash",
     "e1-churn",
     "e1-flash",

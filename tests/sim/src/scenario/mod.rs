@@ -289,6 +289,8 @@ pub enum What {
     ServerDies,
     /// The tracker is back; the broadcaster begins anew a second later.
     ServerReturns,
+    /// Viewers chosen at random lose the tracker for good, its server peer too; all others, and the broadcast, go on.
+    CutOff,
     /// Viewers join, within 2 s unless there is an interval.
     Join,
     /// Viewers leave, those that came last first, saying goodbye.
@@ -300,7 +302,7 @@ pub enum What {
 impl What {
     /// Whether it happens to a number of viewers.
     pub(crate) fn is_counted(self) -> bool {
-        matches!(self, Self::Join | Self::Leave | Self::Die)
+        matches!(self, Self::CutOff | Self::Join | Self::Leave | Self::Die)
     }
 }
 

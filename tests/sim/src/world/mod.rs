@@ -326,7 +326,7 @@ impl World {
 
     fn clock(&mut self, id: PeerId) {
         let now = self.now;
-        let is_up = self.nodes[0].is_alive;
+        let is_up = self.has_tracker(id);
         let Some(node) = self.live(id) else { return };
         let wall = node.wall(now);
         if is_up {
@@ -380,11 +380,12 @@ impl World {
                 self.schedule(now + self.rtt(id, PeerId::SERVER) / 2, Event::Blame { by: id, peer });
             }
             Output::FindNeighbours { without } => {
-                if self.nodes[0].is_alive {
+                if self.has_tracker(id) {
                     let peers = self.suggestions(id, &without);
                     self.schedule(now + self.rtt(id, PeerId::SERVER) + TRACKER, Event::Suggest(id, peers));
                 }
             }
+            Output::Forwarded { from, text } => self.introduced(id, from, &text),
             Output::Evict { track, before_sequence } => self.evict(id, track, before_sequence),
             Output::EvictPart { part } => self.nodes[index_of(id)].store.evict(part),
             Output::SetRate(rate) => self.nodes[index_of(id)].player.set_rate(rate, now),

@@ -143,6 +143,7 @@ impl World {
         let now = self.now;
         self.orphan_children(id);
         let is_unplugged = !id.is_server() && self.below(100) < UNPLUGGED_PERCENT;
+        let is_lost_already = self.nodes[index_of(id)].is_cut_off;
         let told_at = now + self.rtt(id, PeerId::SERVER) / 2;
         let links = self.nodes[index_of(id)].uplink.links();
         let links: Vec<(PeerId, u64)> = links.map(|(peer, link)| (peer, link.number)).collect();
@@ -150,7 +151,7 @@ impl World {
             let is_told = (id.is_server() || peer.is_server()) && !is_unplugged;
             let at = if is_told { now + self.rtt(id, peer) / 2 } else { now + DEATH_NOTICED };
             self.schedule(at, Event::LinkClosed { at: peer, peer: id, link });
-            if !peer.is_server() && !id.is_server() && !is_unplugged {
+            if !peer.is_server() && !id.is_server() && !is_unplugged && !is_lost_already {
                 let at = told_at + TRACKER + self.rtt(PeerId::SERVER, peer) / 2;
                 self.schedule(at, Event::Doubt { at: peer, peer: id });
             }
@@ -160,7 +161,7 @@ impl World {
 
     /// The tracker tells those to whom it introduced the lost one.
     pub(super) fn doubt(&mut self, at: PeerId, peer: PeerId) {
-        if self.nodes[0].is_alive && self.live(at).is_some() {
+        if self.has_tracker(at) && self.live(at).is_some() {
             self.input(at, Input::Doubted { peer });
         }
     }
@@ -254,6 +255,7 @@ impl World {
                 self.die(PeerId::SERVER);
             }
             What::ServerReturns => self.return_server(),
+            What::CutOff => self.cut_off_many(incident),
             What::Join => self.join_many(incident),
             What::Leave | What::Die => self.lose_many(incident),
         }
@@ -265,6 +267,36 @@ impl World {
             let wait = if interval == 0 { self.below(JOIN_WITHIN) } else { index * interval };
             self.schedule(self.now + wait, Event::Join);
         }
+    }
+
+    fn cut_off_many(&mut self, incident: &Incident) {
+        let mut left = self.alive.sorted();
+        for _ in 0..self.concerned(incident).min(left.len()) {
+            let index = usize::try_from(self.below(left.len() as u64)).unwrap_or(0);
+            self.cut_off(left.swap_remove(index));
+        }
+    }
+
+    /// The viewer's line to the tracker ends, and its neighbours that have theirs are told.
+    fn cut_off(&mut self, id: PeerId) {
+        self.nodes[index_of(id)].is_cut_off = true;
+        self.close_link(PeerId::SERVER, id);
+        self.input(PeerId::SERVER, Input::LinkClosed { peer: id });
+        let neighbours: Vec<PeerId> = self.nodes[index_of(id)]
+            .uplink
+            .links()
+            .map(|(peer, _)| peer)
+            .filter(|peer| !peer.is_server())
+            .collect();
+        for at in neighbours {
+            let told_at = self.now + TRACKER + self.rtt(PeerId::SERVER, at) / 2;
+            self.schedule(told_at, Event::Doubt { at, peer: id });
+        }
+    }
+
+    /// Whether the tracker is there for the viewer.
+    pub(super) fn has_tracker(&self, id: PeerId) -> bool {
+        self.nodes[0].is_alive && self.nodes.get(index_of(id)).is_some_and(|node| !node.is_cut_off)
     }
 
     fn lose_many(&mut self, incident: &Incident) {
@@ -339,7 +371,7 @@ impl World {
             self.violate(&format!("{by} blames {peer}, who did no wrong"));
             return;
         }
-        if !self.nodes[0].is_alive || self.is_evicted(by) || self.is_evicted(peer) {
+        if !self.has_tracker(by) || self.is_evicted(by) || self.is_evicted(peer) {
             return;
         }
         let now = self.now;
@@ -378,7 +410,11 @@ impl World {
         let mut chosen = Vec::new();
         for _ in 0..n_draws {
             let Some(peer) = self.anyone() else { break };
-            if !self.is_shunned(peer) && !without.contains(&peer) && !chosen.contains(&peer) {
+            if self.has_tracker(peer)
+                && !self.is_shunned(peer)
+                && !without.contains(&peer)
+                && !chosen.contains(&peer)
+            {
                 chosen.push(peer);
             }
             if chosen.len() == SUGGESTED {

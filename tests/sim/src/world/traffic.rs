@@ -16,6 +16,11 @@ use crate::store::Verdict;
 /// To so many of those who were introduced to it last the tracker tells that a viewer is blamed; as in the tracker.
 const CONTACT_LIMIT: usize = 64;
 
+/// Bytes of an offer or an answer for a data channel, with its candidates. Wild guess.
+const SDP_LEN: usize = 1_500;
+const OFFER: &str = "offer";
+const ANSWER: &str = "answer";
+
 impl World {
     pub(super) fn send(&mut self, from: PeerId, to: PeerId, message: Outgoing) {
         let Some(link) = self.nodes[index_of(from)].uplink.link(to).map(|link| link.number) else {
@@ -154,9 +159,13 @@ impl World {
     }
 
     pub(super) fn connect(&mut self, from: PeerId, to: PeerId) {
+        if !self.has_tracker(from) && self.nodes[index_of(from)].peer.is_introduced(to) {
+            return self.introduce(from, to, OFFER);
+        }
         let is_there = self.nodes.get(index_of(to)).is_some_and(|node| node.is_alive);
         // The tracker passes on nothing of an evicted one, neither its offer nor its answer.
-        let is_introduced = self.nodes[0].is_alive && !self.is_shunned(from) && !self.is_shunned(to);
+        let have_tracker = self.has_tracker(from) && self.has_tracker(to);
+        let is_introduced = have_tracker && !self.is_shunned(from) && !self.is_shunned(to);
         if !is_there || !self.is_connectable(from, to) || !is_introduced {
             let wait = if is_there { CONNECT_FAILED } else { TRACKER * 3 };
             self.schedule(self.now + wait, Event::ConnectFailed(from, to));
@@ -176,6 +185,21 @@ impl World {
             + CONNECT_ROUND_TRIPS * self.rtt(from, to)
             + TRACKER;
         self.schedule(self.now + time, Event::OpenLink(from, to));
+    }
+
+    /// Says so much by way of a neighbour of both as an offer or an answer says.
+    fn introduce(&mut self, from: PeerId, to: PeerId, what: &str) {
+        self.input(from, Input::Forward { to, text: format!("{what:SDP_LEN$}") });
+    }
+
+    /// An offer or an answer came by way of a neighbour of both.
+    pub(super) fn introduced(&mut self, at: PeerId, from: PeerId, text: &str) {
+        if !text.starts_with(OFFER) {
+            let open_at = self.now + CONNECT_ROUND_TRIPS * self.rtt(at, from);
+            self.schedule(open_at, Event::OpenLink(at, from));
+        } else if self.is_connectable(at, from) {
+            self.introduce(at, from, ANSWER);
+        }
     }
 
     pub(super) fn open_link(&mut self, a: PeerId, b: PeerId) {
