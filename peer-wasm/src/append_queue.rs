@@ -20,6 +20,8 @@ const HELD_LIMIT: usize = 4 * 1024 * 1024;
 pub enum Step {
     /// Append these bytes, in order, as one.
     Append(Vec<Bytes>),
+    /// What is appended from now on is of this MIME type.
+    ChangeType(String),
     /// Remove everything before this second of the media timeline.
     RemoveBefore(f64),
 }
@@ -35,10 +37,17 @@ pub struct Situation {
     pub is_streaming: bool,
 }
 
+/// What waits.
+#[derive(Debug)]
+enum Waiting {
+    Part(Vec<Bytes>),
+    Type(String),
+}
+
 /// Appends in order, with eviction where the browser's quota or the time behind the playhead asks for it.
 #[derive(Debug, Default)]
 pub struct AppendQueue {
-    waiting: VecDeque<Vec<Bytes>>,
+    waiting: VecDeque<Waiting>,
     waiting_len: usize,
     in_flight: Option<Vec<Bytes>>,
     n_quota_errors: usize,
@@ -49,10 +58,15 @@ impl AppendQueue {
     /// Adds one part at the end. Past [`WAITING_LIMIT`] the oldest part that waits is dropped.
     pub fn push(&mut self, part: Vec<Bytes>) {
         self.waiting_len += len(&part);
-        self.waiting.push_back(part);
+        self.waiting.push_back(Waiting::Part(part));
         while self.waiting_len > WAITING_LIMIT {
             self.drop_oldest();
         }
+    }
+
+    /// What is pushed from now on is of this MIME type.
+    pub fn push_type(&mut self, mime: String) {
+        self.waiting.push_back(Waiting::Type(mime));
     }
 
     /// What to do next, when the `SourceBuffer` is idle; `None` when there is nothing to do.
@@ -63,7 +77,10 @@ impl AppendQueue {
         if !situation.is_streaming && self.waiting_len < HELD_LIMIT {
             return None;
         }
-        let part = self.waiting.pop_front()?;
+        let part = match self.waiting.pop_front()? {
+            Waiting::Part(part) => part,
+            Waiting::Type(mime) => return Some(Step::ChangeType(mime)),
+        };
         self.waiting_len -= len(&part);
         self.in_flight = Some(part.clone());
         Some(Step::Append(part))
@@ -82,7 +99,7 @@ impl AppendQueue {
             self.n_quota_errors += 1;
             if self.eviction(situation).is_some() {
                 self.waiting_len += len(&part);
-                self.waiting.push_front(part);
+                self.waiting.push_front(Waiting::Part(part));
                 return true;
             }
         }
@@ -111,7 +128,8 @@ impl AppendQueue {
     }
 
     fn drop_oldest(&mut self) {
-        if let Some(part) = self.waiting.pop_front() {
+        let oldest = self.waiting.iter().position(|waiting| matches!(waiting, Waiting::Part(_)));
+        if let Some(Waiting::Part(part)) = oldest.and_then(|oldest| self.waiting.remove(oldest)) {
             self.waiting_len -= len(&part);
             self.n_dropped = self.n_dropped.saturating_add(1);
         }
@@ -148,6 +166,17 @@ mod tests {
         }
         let names: Vec<u8> = std::iter::from_fn(|| append(&mut queue, at(0.0, 0.0))).collect();
         assert_eq!(names, [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_change_of_type_keeps_its_place() {
+        let mut queue = AppendQueue::default();
+        queue.push(part(1, 100));
+        queue.push_type("video/mp4".into());
+        queue.push(part(2, 100));
+        assert_eq!(append(&mut queue, at(0.0, 0.0)), Some(1));
+        assert_eq!(queue.next_step(at(0.0, 0.0)), Some(Step::ChangeType("video/mp4".into())));
+        assert_eq!(append(&mut queue, at(0.0, 0.0)), Some(2));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::video::Video;
 /// What the engine asks of the media element.
 #[derive(Debug, Clone)]
 pub enum MediaCommand {
-    /// A new broadcast: a new source with a buffer per track.
+    /// A new broadcast: a new source with a buffer for each kind of track.
     Attach(Catalog),
     /// Append one part to its track.
     Append {
@@ -74,7 +74,7 @@ pub struct Media {
 /// One media source on the element.
 struct Attachment {
     source: MediaSource,
-    tracks: RefCell<Vec<TrackBuffer>>,
+    buffers: RefCell<Vec<TrackBuffer>>,
     is_managed: bool,
     listeners: RefCell<Vec<Listener>>,
 }
@@ -116,19 +116,19 @@ impl Media {
         }
     }
 
-    /// The first track of each kind that the browser can play: an element plays one of each.
-    fn playable<'a>(&self, catalog: &'a Catalog, kind: &SourceKind) -> Vec<&'a Track> {
-        let first = |wanted: TrackKind| {
-            let mut tracks = catalog.tracks().iter().filter(|track| track.kind == wanted).peekable();
-            let any = *tracks.peek()?;
-            let playable = tracks.find(|track| kind.supports(&track.mime()));
-            if playable.is_none() {
+    /// The tracks of each kind that the browser can play: an element plays one of each at a time.
+    fn playable<'a>(&self, catalog: &'a Catalog, kind: &SourceKind) -> Vec<Vec<&'a Track>> {
+        let of = |wanted: TrackKind| {
+            let tracks = || catalog.tracks().iter().filter(move |track| track.kind == wanted);
+            let playable: Vec<&Track> = tracks().filter(|track| kind.supports(&track.mime())).collect();
+            if let Some(any) = tracks().next().filter(|_| playable.is_empty()) {
                 let message = format!("this browser cannot play {}", any.mime());
                 (self.notify)(MediaEvent::warning("unsupported_track", message));
             }
             playable
         };
-        [first(TrackKind::Video), first(TrackKind::Audio)].into_iter().flatten().collect()
+        let kinds = [TrackKind::Video, TrackKind::Audio].map(of);
+        kinds.into_iter().filter(|tracks| !tracks.is_empty()).collect()
     }
 
     fn append(&self, track: TrackId, chunks: Vec<Bytes>) {
@@ -149,17 +149,18 @@ impl Drop for Media {
 impl Attachment {
     fn new(
         kind: &SourceKind,
-        tracks: &[&Track],
+        kinds: &[Vec<&Track>],
         video: &Rc<Video>,
         notify: &Notify<MediaEvent>,
     ) -> Option<Rc<Self>> {
         let source = kind.create(video.element())?;
         let url = Url::create_object_url_with_source(&source).ok()?;
         let buffers =
-            tracks.iter().map(|track| TrackBuffer::new(track, video.clone(), notify.clone())).collect();
+            kinds.iter().filter_map(|tracks| TrackBuffer::new(tracks, video.clone(), notify.clone()));
+        let buffers = buffers.collect();
         let attachment = Rc::new(Self {
             source,
-            tracks: RefCell::new(buffers),
+            buffers: RefCell::new(buffers),
             is_managed: kind.is_managed(),
             listeners: RefCell::default(),
         });
@@ -192,33 +193,32 @@ impl Attachment {
             return;
         }
         self.source.set_duration(f64::INFINITY);
-        if let Ok(mut tracks) = self.tracks.try_borrow_mut() {
-            for track in &mut *tracks {
+        if let Ok(mut buffers) = self.buffers.try_borrow_mut() {
+            for buffer in &mut *buffers {
                 let idle = Rc::downgrade(self);
                 let advance = move || {
                     if let Some(attachment) = idle.upgrade() {
                         attachment.advance();
                     }
                 };
-                track.open(&self.source, advance);
+                buffer.open(&self.source, advance);
             }
         }
         self.advance();
     }
 
     fn append(&self, track: TrackId, chunks: Vec<Bytes>) {
-        if let Ok(mut tracks) = self.tracks.try_borrow_mut()
-            && let Some(track) = tracks.iter_mut().find(|buffer| buffer.id() == track)
-        {
-            track.push(chunks);
-            track.advance(self.is_streaming());
+        let Ok(mut buffers) = self.buffers.try_borrow_mut() else { return };
+        if let Some(buffer) = buffers.iter_mut().find(|buffer| buffer.has(track)) {
+            buffer.push(track, chunks);
+            buffer.advance(self.is_streaming());
         }
     }
 
     fn advance(&self) {
-        if let Ok(mut tracks) = self.tracks.try_borrow_mut() {
-            for track in &mut *tracks {
-                track.advance(self.is_streaming());
+        if let Ok(mut buffers) = self.buffers.try_borrow_mut() {
+            for buffer in &mut *buffers {
+                buffer.advance(self.is_streaming());
             }
         }
     }

@@ -1,4 +1,4 @@
-//! One track's `SourceBuffer` with what waits for it.
+//! The `SourceBuffer` of a kind of track with what waits for it: of alternatives, one after the other.
 
 use std::rc::Rc;
 
@@ -14,14 +14,23 @@ use crate::listener::{Listener, Notify};
 use crate::media_source::MediaEvent;
 use crate::video::Video;
 
-/// A track of an attached source; the buffer comes when the source opens.
+/// The tracks of one kind of an attached source; the buffer comes when the source opens.
 pub(crate) struct TrackBuffer {
-    id: TrackId,
-    mime: String,
+    /// At least one.
+    tracks: Vec<Alternative>,
+    /// Whose init segment was the last one, by its place.
+    present: usize,
     queue: AppendQueue,
     buffer: Option<(SourceBuffer, [Listener; 2])>,
     video: Rc<Video>,
     notify: Notify<MediaEvent>,
+}
+
+/// What has to be known of a track to go over to it.
+struct Alternative {
+    id: TrackId,
+    mime: String,
+    init: Bytes,
 }
 
 enum AppendError {
@@ -30,25 +39,24 @@ enum AppendError {
 }
 
 impl TrackBuffer {
-    /// A track whose init segment waits to be appended first.
-    pub(crate) fn new(track: &Track, video: Rc<Video>, notify: Notify<MediaEvent>) -> Self {
+    /// Tracks that are alternatives; the first one's init segment waits to be appended first. `None` of none.
+    pub(crate) fn new(tracks: &[&Track], video: Rc<Video>, notify: Notify<MediaEvent>) -> Option<Self> {
         let mut queue = AppendQueue::default();
-        queue.push(vec![track.init.clone()]);
-        Self { id: track.id, mime: track.mime(), queue, buffer: None, video, notify }
-    }
-
-    /// Which track it is.
-    pub(crate) fn id(&self) -> TrackId {
-        self.id
+        queue.push(vec![tracks.first()?.init.clone()]);
+        let alternative =
+            |track: &&Track| Alternative { id: track.id, mime: track.mime(), init: track.init.clone() };
+        let tracks = tracks.iter().map(alternative).collect();
+        Some(Self { tracks, present: 0, queue, buffer: None, video, notify })
     }
 
     /// Makes the `SourceBuffer`; `idle` is called whenever it has finished something.
     pub(crate) fn open(&mut self, source: &MediaSource, idle: impl Fn() + 'static) {
-        let Ok(buffer) = source.add_source_buffer(&self.mime) else {
-            let message = format!("the browser refuses a buffer for {}", self.mime);
+        let Some(Alternative { mime, .. }) = self.tracks.first() else { return };
+        let Ok(buffer) = source.add_source_buffer(mime) else {
+            let message = format!("the browser refuses a buffer for {mime}");
             return (self.notify)(MediaEvent::Broken(message));
         };
-        let (notify, mime) = (self.notify.clone(), self.mime.clone());
+        let (notify, mime) = (self.notify.clone(), mime.clone());
         let listeners = [
             Listener::new(&buffer, "updateend", move |_: Event| idle()),
             Listener::new(&buffer, "error", move |_: Event| {
@@ -58,8 +66,24 @@ impl TrackBuffer {
         self.buffer = Some((buffer, listeners));
     }
 
-    /// Adds one part.
-    pub(crate) fn push(&mut self, part: Vec<Bytes>) {
+    /// Whether the track is one of them.
+    pub(crate) fn has(&self, track: TrackId) -> bool {
+        self.tracks.iter().any(|alternative| alternative.id == track)
+    }
+
+    /// Adds one part of one of the tracks, behind the track's init segment when it is another one than before.
+    pub(crate) fn push(&mut self, track: TrackId, part: Vec<Bytes>) {
+        let place = self.tracks.iter().position(|alternative| alternative.id == track);
+        let place = place.unwrap_or(self.present);
+        if place != self.present
+            && let (Some(before), Some(now)) = (self.tracks.get(self.present), self.tracks.get(place))
+        {
+            self.present = place;
+            if before.mime != now.mime {
+                self.queue.push_type(now.mime.clone());
+            }
+            self.queue.push(vec![now.init.clone()]);
+        }
         self.queue.push(part);
     }
 
@@ -73,6 +97,7 @@ impl TrackBuffer {
                 Some(Step::RemoveBefore(before)) => {
                     buffer.remove(0.0, before).map_err(|error| classify(&error))
                 }
+                Some(Step::ChangeType(mime)) => buffer.change_type(&mime).map_err(|error| classify(&error)),
                 Some(Step::Append(part)) => append(buffer, &part),
             };
             match outcome {

@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use cardume_wire::link::UNKNOWN_AGE;
-use cardume_wire::{PeerId, STRIPE_COUNT, Stripe};
+use cardume_wire::{PeerId, STRIPE_COUNT, Stripe, TrackSet};
 
 use crate::Instant;
 use crate::neighbours::Status;
@@ -47,6 +47,8 @@ struct Place {
     /// Milliseconds from capture to a child.
     rank: u16,
     peer: PeerId,
+    /// The tracks that it can push, as bits.
+    tracks: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -67,6 +69,8 @@ impl Entry {
 pub(crate) struct Search {
     pub(crate) asker: PeerId,
     pub(crate) stripe: Stripe,
+    /// Of these tracks.
+    pub(crate) tracks: TrackSet,
     /// Whose place the asker may take: that of those with less.
     pub(crate) claim: Claim,
     /// Milliseconds that the path may have at most.
@@ -138,12 +142,14 @@ impl Directory {
     }
 
     fn take_waiting(&mut self, peer: PeerId, stripe: Stripe, now: Instant) -> Option<Search> {
+        let tracks = self.entries.get(&peer)?.status.tracks;
         let waiting = &mut self.waiting[stripe.index()];
         waiting.retain(|(since, _)| now.since(*since) < WAITING_FOR);
         let patience = if stripe == peer.home_stripe() { Duration::ZERO } else { ABROAD_AFTER };
-        let index = waiting
-            .iter()
-            .position(|(since, search)| search.asker != peer && now.since(*since) >= patience)?;
+        let index = waiting.iter().position(|(since, search)| {
+            let is_other = search.asker != peer && tracks.includes(search.tracks);
+            is_other && now.since(*since) >= patience
+        })?;
         waiting.remove(index).map(|(_, search)| search)
     }
 
@@ -157,7 +163,10 @@ impl Directory {
     /// have to give way sooner or later. When nobody has room, those with less of a claim make some.
     fn candidates(&self, search: Search) -> Vec<PeerId> {
         let index = search.stripe.index();
-        let is_able = |place: &&Place| place.rank <= search.age_limit && place.peer != search.asker;
+        let is_able = |place: &&Place| {
+            let is_other = place.peer != search.asker;
+            is_other && place.rank <= search.age_limit && TrackSet(place.tracks).includes(search.tracks)
+        };
         let first = |set: &BTreeSet<Place>| -> Vec<Place> {
             set.iter().filter(is_able).take(DRAWN_FROM).copied().collect()
         };
@@ -165,7 +174,8 @@ impl Directory {
         let mut found = match search.claim {
             Claim::Feeds => [first(roomy), first(&self.yielding[index])].concat(),
             Claim::Idle | Claim::Contributes => {
-                let split = Place { is_abroad: false, rank: LEAF_RANK, peer: PeerId::new(u64::MAX) };
+                let split =
+                    Place { is_abroad: false, rank: LEAF_RANK, peer: PeerId::new(u64::MAX), tracks: 0 };
                 let near = roomy.range(..=split).rev().filter(is_able);
                 near.chain(roomy.range(split..).filter(is_able)).take(DRAWN_FROM).copied().collect()
             }
@@ -234,7 +244,8 @@ impl Directory {
 
 fn place(peer: PeerId, entry: &Entry, stripe: Stripe) -> Place {
     let rank = entry.status.ages[stripe.index()].saturating_add(entry.status.wait);
-    Place { is_abroad: stripe != peer.home_stripe(), rank, peer }
+    let tracks = entry.status.tracks.0;
+    Place { is_abroad: stripe != peer.home_stripe(), rank, peer, tracks }
 }
 
 #[cfg(test)]
@@ -247,11 +258,13 @@ mod tests {
     const IDS: [PeerId; 4] = [PeerId::new(8), PeerId::new(9), PeerId::new(10), PeerId::new(11)];
 
     fn status(age: u16, free: u16, yields: u16) -> Status {
-        Status { slots: 8, free, ages: [age; STRIPE_COUNT as usize], yields, wait: 0, idle: 0 }
+        let ages = [age; STRIPE_COUNT as usize];
+        Status { slots: 8, free, ages, yields, wait: 0, idle: 0, tracks: TrackSet::ALL }
     }
 
     fn search(claim: Claim) -> Search {
-        Search { asker: PeerId::new(16), stripe: IDS[0].home_stripe(), claim, age_limit: u16::MAX }
+        let (asker, stripe) = (PeerId::new(16), IDS[0].home_stripe());
+        Search { asker, stripe, tracks: TrackSet::ALL, claim, age_limit: u16::MAX }
     }
 
     fn first(directory: &mut Directory, search: Search, at_ms: u64) -> Option<PeerId> {
@@ -343,6 +356,18 @@ mod tests {
         directory.wait(leaf, Instant::default());
         directory.remove(leaf.asker);
         assert!(directory.relieve(IDS[0], Instant::default()).is_empty());
+    }
+
+    #[test]
+    fn one_is_sent_only_to_those_who_get_the_same_tracks() {
+        let (low, high) = (TrackSet(0b011), TrackSet(0b110));
+        let mut directory = Directory::default();
+        directory.update(IDS[0], Status { tracks: low, ..status(300, 1, 1) });
+        let wanting = |tracks| Search { tracks, ..search(Claim::Feeds) };
+        assert_eq!(first(&mut directory, wanting(high), 0), None);
+        directory.wait(wanting(high), Instant::default());
+        assert!(directory.relieve(IDS[0], Instant::default()).is_empty());
+        assert_eq!(first(&mut directory, wanting(low), 0), Some(IDS[0]));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use cardume_media::{PageId, PartId};
+use cardume_media::{PageId, PartId, TrackKind};
 use cardume_wire::link::{BLOCK_HEADER_LEN, Control, block_len};
 use cardume_wire::{BlockId, BlockNumber, Epoch, PeerId, TrackId, WallTime};
 
@@ -119,6 +119,14 @@ pub enum Input {
     },
     /// The media element.
     Player(PlayerState),
+    /// The viewer chooses one of the tracks of a kind.
+    Select {
+        /// Of which kind.
+        kind: TrackKind,
+        /// Which; `None` leaves it to the peer, which watches how much comes through. What the catalog does not have so
+        /// is as if it were not chosen.
+        track: Option<TrackId>,
+    },
     /// The latency to hold from now on.
     TargetLatency(Duration),
     /// What may be sent from now on; see [`crate::Config::uplink_limit`].

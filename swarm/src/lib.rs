@@ -16,6 +16,7 @@ mod pacer;
 mod peer;
 mod player;
 mod playhead;
+mod renditions;
 mod session;
 mod stats;
 mod stripes;

@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use cardume_wire::link::{Control, UNKNOWN_AGE};
-use cardume_wire::{BlockNumber, Epoch, PeerId, STRIPE_COUNT, Stripe};
+use cardume_wire::{BlockId, BlockNumber, Epoch, PeerId, STRIPE_COUNT, Stripe, TrackSet};
 
 use crate::bits::BitWindow;
 use crate::bucket::Bucket;
@@ -45,6 +45,8 @@ pub(crate) struct Status {
     pub(crate) yields: u16,
     pub(crate) wait: u16,
     pub(crate) idle: u16,
+    /// The tracks that it gets.
+    pub(crate) tracks: TrackSet,
 }
 
 /// One link that stands.
@@ -156,9 +158,11 @@ impl Neighbour {
 
     /// Whether it has the block as far as we know. Nobody tells of each block: who said how late its stripe gets to it
     /// has what is older.
-    pub(crate) fn may_hold(&self, track: usize, number: BlockNumber, age: Option<Duration>) -> bool {
+    pub(crate) fn may_hold(&self, track: usize, block: BlockId, age: Option<Duration>) -> bool {
+        let number = block.number;
         let is_old = |(age, its): (Duration, Duration)| age > its + HOLD_SLACK;
-        let should = || age.zip(self.age(number.stripe())).is_some_and(is_old);
+        let gets_track = || self.status.is_some_and(|status| status.tracks.contains(block.track));
+        let should = || gets_track() && age.zip(self.age(number.stripe())).is_some_and(is_old);
         self.has[track].contains(number.0) || (!self.lacks[track].contains(number.0) && should())
     }
 
@@ -169,6 +173,11 @@ impl Neighbour {
         } else {
             self.lacks[track].insert(number.0);
         }
+    }
+
+    /// Whether it gets all these tracks, as far as we know.
+    pub(crate) fn gets(&self, tracks: TrackSet) -> bool {
+        self.status.is_none_or(|status| status.tracks.includes(tracks))
     }
 
     /// Age of the newest blocks of a stripe at the neighbour, as it says.

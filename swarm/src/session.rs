@@ -56,9 +56,10 @@ pub enum Event {
         /// What.
         text: String,
     },
-    /// A new broadcast: make a new `MediaSource` with a `SourceBuffer` per track.
+    /// A new broadcast: make a new `MediaSource` with a `SourceBuffer` for each kind of track.
     Attach(Catalog),
-    /// Append this part to its track's `SourceBuffer`.
+    /// Append this part to the `SourceBuffer` of its track's kind; after a part of another track, behind its own init
+    /// segment. It may begin before the end of what was appended, and takes its place.
     Append {
         /// The track.
         track: TrackId,
@@ -241,6 +242,11 @@ impl Session {
     /// The latency to hold from now on.
     pub fn set_target_latency(&mut self, latency: Duration, now: Instant) {
         self.input(Input::TargetLatency(latency), now);
+    }
+
+    /// The viewer chooses one of the tracks of a kind; `None` leaves it to the session. See [`Input::Select`].
+    pub fn select(&mut self, kind: TrackKind, track: Option<TrackId>, now: Instant) {
+        self.input(Input::Select { kind, track }, now);
     }
 
     /// What may be sent from now on; see [`Config::uplink_limit`].

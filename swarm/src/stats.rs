@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use cardume_wire::{PeerId, Stripe};
+use cardume_wire::{PeerId, Stripe, TrackSet};
 
 /// A session as it is now.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -45,6 +45,10 @@ pub struct Stats {
     pub n_skipped_parts: u64,
     /// Blocks asked for by repair.
     pub n_requested: u64,
+    /// The tracks that go to the player.
+    pub tracks: TrackSet,
+    /// How often another track took the place of one.
+    pub n_switches: u32,
     /// Stripes the uplink could feed.
     pub n_slots: u32,
     /// Stripes it feeds.

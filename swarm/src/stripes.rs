@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use cardume_wire::link::{HAVE_TRACK_LIMIT, PATH_LIMIT, UNKNOWN_AGE};
-use cardume_wire::{PeerId, STRIPE_COUNT, Stripe};
+use cardume_wire::{PeerId, STRIPE_COUNT, Stripe, TrackSet};
 
 use crate::uploads::RELEASE_GRACE;
 use crate::{Instant, PathStats};
@@ -68,13 +68,32 @@ pub(crate) struct Lane {
     pub(crate) improve_at: Instant,
 }
 
-/// All stripes of ours.
-#[derive(Clone, Debug, Default)]
+/// All stripes of ours, of some tracks.
+#[derive(Clone, Debug)]
 pub(crate) struct Stripes {
+    /// What is pushed to us in each of them.
+    pub(crate) tracks: TrackSet,
     lanes: [Lane; STRIPE_COUNT as usize],
 }
 
 impl Stripes {
+    /// Stripes of these tracks, pushed by nobody yet.
+    pub(crate) fn new(tracks: TrackSet) -> Self {
+        Self { tracks, lanes: Default::default() }
+    }
+
+    /// Whether this peer pushes the stripe, or was asked to.
+    pub(crate) fn names(&self, peer: PeerId, stripe: Stripe) -> bool {
+        self.lane(stripe).provider_is(peer) || self.lane(stripe).successor_is(peer)
+    }
+
+    /// The peer is gone.
+    pub(crate) fn drop_peer(&mut self, peer: PeerId) {
+        for lane in &mut self.lanes {
+            lane.drop_peer(peer);
+        }
+    }
+
     pub(crate) fn lane(&self, stripe: Stripe) -> &Lane {
         &self.lanes[stripe.index()]
     }

@@ -88,6 +88,52 @@ impl Uploads {
         peers
     }
 
+    /// Whether those who stay get all these tracks of the stripe, one or another of them.
+    pub(crate) fn is_pushed(&self, stripe: Stripe, tracks: TrackSet) -> bool {
+        let staying = self.children(stripe).filter(|(_, child)| child.leaves_at.is_none());
+        let pushed = staying.map(|(_, child)| child.tracks).fold(TrackSet::default(), TrackSet::with);
+        pushed.includes(tracks)
+    }
+
+    /// Of those who stay: how many get exactly these tracks of the stripe.
+    pub(crate) fn n_of(&self, stripe: Stripe, tracks: TrackSet) -> usize {
+        let staying = self.children(stripe).filter(|(_, child)| child.leaves_at.is_none());
+        staying.filter(|(_, child)| child.tracks == tracks).count()
+    }
+
+    /// How many children of a stripe each choice of tracks would have, this one included, if all had the same number.
+    pub(crate) fn fair_share(&self, stripe: Stripe, tracks: TrackSet) -> usize {
+        let staying = self.children(stripe).filter(|(_, child)| child.leaves_at.is_none());
+        let mut choices: Vec<u32> = staying.map(|(_, child)| child.tracks.0).collect();
+        let n_staying = choices.len();
+        choices.push(tracks.0);
+        choices.sort_unstable();
+        choices.dedup();
+        n_staying.div_ceil(choices.len())
+    }
+
+    /// Whether this child gets a track that nobody else who stays does, and so may feed all others who watch it.
+    pub(crate) fn is_last(&self, peer: PeerId, stripe: Stripe) -> bool {
+        let Some(child) = self.child(peer, stripe) else { return false };
+        let others =
+            self.children(stripe).filter(|(other, child)| *other != peer && child.leaves_at.is_none());
+        let pushed = others.map(|(_, other)| other.tracks).fold(TrackSet::default(), TrackSet::with);
+        !pushed.includes(child.tracks)
+    }
+
+    /// Everybody we push something to, and what.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (PeerId, Stripe, &Child)> {
+        Stripe::all().flat_map(|stripe| self.children(stripe).map(move |(peer, child)| (peer, stripe, child)))
+    }
+
+    /// Those who asked for everything before there was anything to choose get these tracks.
+    pub(crate) fn narrow(&mut self, tracks: TrackSet) {
+        let children = self.children.iter_mut().flat_map(BTreeMap::values_mut);
+        for child in children.filter(|child| child.tracks == TrackSet::ALL) {
+            child.tracks = tracks;
+        }
+    }
+
     /// Slots in use; those that were released count no more.
     pub(crate) fn n_used(&self) -> usize {
         self.children.iter().flat_map(BTreeMap::values).filter(|child| child.leaves_at.is_none()).count()

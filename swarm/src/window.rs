@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use cardume_media::PartId;
 use cardume_wire::link::block_len;
-use cardume_wire::{BlockId, BlockNumber, Epoch, PeerId, STRIPE_COUNT, TrackId};
+use cardume_wire::{BlockId, BlockNumber, Epoch, PeerId, STRIPE_COUNT, TrackId, TrackSet};
 
 use crate::bits::BIT_LIMIT;
 use crate::{CatalogFacts, Instant, PartFacts, TrackFacts};
@@ -62,6 +62,8 @@ pub(crate) struct TrackWindow {
     first_block: u32,
     /// The next part to deliver; `None` before the start.
     pub(crate) next: Option<u32>,
+    /// Where on the media timeline what was delivered last ends, microseconds.
+    pub(crate) delivered_us: u64,
 }
 
 impl Window {
@@ -140,9 +142,21 @@ impl Window {
         parts.map(|part| block_len(part.len as usize) as u64).max().unwrap_or(0)
     }
 
-    /// Media bytes per second of all tracks, measured over the window and at least 1 s of media.
-    pub(crate) fn byte_rate(&self) -> Option<u64> {
-        let rates = self.tracks.iter().map(TrackWindow::byte_rate);
+    /// What the catalog says of all tracks.
+    pub(crate) fn facts(&self) -> Vec<TrackFacts> {
+        self.tracks.iter().map(|track| track.facts).collect()
+    }
+
+    /// All tracks of the catalog; before there is one, all there can be.
+    pub(crate) fn all_tracks(&self) -> TrackSet {
+        let known = self.tracks.iter().map(|track| track.facts.id).collect();
+        if self.catalog.is_some() { known } else { TrackSet::ALL }
+    }
+
+    /// Media bytes per second of these tracks, measured over the window and at least 1 s of media.
+    pub(crate) fn byte_rate(&self, tracks: TrackSet) -> Option<u64> {
+        let meant = self.tracks.iter().filter(|track| tracks.contains(track.facts.id));
+        let rates = meant.map(TrackWindow::byte_rate);
         let known: Vec<u64> = rates.flatten().collect();
         (!known.is_empty()).then(|| known.iter().sum())
     }
@@ -159,6 +173,7 @@ impl TrackWindow {
             blocks: VecDeque::new(),
             first_block: 0,
             next: None,
+            delivered_us: 0,
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use cardume_media::{PageId, PartId};
+use cardume_media::{PageId, PartId, TrackKind};
 use cardume_swarm::{
     BitsPerSec, CatalogFacts, Config, Input, Instant, Offence, Outgoing, Output, PartFacts, Peer,
     PlayerState, ReelFacts, Role, Stats, TrackFacts,
@@ -87,18 +87,25 @@ fn text() -> impl Strategy<Value = String> {
     (0usize..5_000).prop_map(|len| "x".repeat(len))
 }
 
+fn tracks() -> impl Strategy<Value = TrackSet> {
+    prop_oneof![Just(TrackSet::ALL), (0u32..8).prop_map(TrackSet), any::<u32>().prop_map(TrackSet)]
+}
+
 fn control() -> impl Strategy<Value = Control> {
     let peers = || proptest::collection::vec(peer_id(), 0..8);
     let blocks = || proptest::collection::vec(block(), 0..8);
     prop_oneof![
         (0u16..3, proptest::option::of(0u32..3))
             .prop_map(|(version, epoch)| Control::Hello { version, epoch: epoch.map(Epoch) }),
-        (stripe(), any::<u16>(), any::<bool>()).prop_map(|(stripe, slots, is_starving)| Control::Subscribe {
-            stripe,
-            tracks: TrackSet::ALL,
-            slots,
-            is_starving
-        }),
+        (stripe(), tracks(), any::<u16>(), any::<bool>(), any::<Option<u64>>()).prop_map(
+            |(stripe, tracks, slots, is_starving, from_us)| Control::Subscribe {
+                stripe,
+                tracks,
+                slots,
+                is_starving,
+                from_us
+            }
+        ),
         (stripe(), peers()).prop_map(|(stripe, path)| Control::Accept { stripe, path }),
         (stripe(), peers()).prop_map(|(stripe, hints)| Control::Refuse { stripe, hints }),
         stripe().prop_map(|stripe| Control::Unsubscribe { stripe }),
@@ -135,21 +142,22 @@ fn control() -> impl Strategy<Value = Control> {
         any::<u64>().prop_map(|sent_at| Control::Ping { sent_at }),
         any::<u64>().prop_map(|sent_at| Control::Pong { sent_at }),
         Just(Control::Goodbye),
-        any::<(u16, u16, [u16; STRIPE_COUNT as usize], [u16; 3])>().prop_map(
-            |(slots, free, ages, [yields, wait, idle])| Control::Status {
+        (any::<(u16, u16, [u16; STRIPE_COUNT as usize], [u16; 3])>(), proptest::option::of(tracks()))
+            .prop_map(|((slots, free, ages, [yields, wait, idle]), tracks)| Control::Status {
                 slots,
                 free,
                 ages,
                 yields,
                 wait,
-                idle
-            }
-        ),
+                idle,
+                tracks
+            }),
     ]
 }
 
 fn input() -> impl Strategy<Value = Input> {
-    let track = |id: u8| TrackFacts { id: TrackId(id), is_video: id == 0, bitrate: BitsPerSec(1_000_000) };
+    let track = |id: u8| TrackFacts { id: TrackId(id), is_video: id != 1, bitrate: BitsPerSec(1_000_000) };
+    let kind = || prop_oneof![Just(TrackKind::Video), Just(TrackKind::Audio)];
     prop_oneof![
         2 => peer_id().prop_map(|peer| Input::LinkOpened { peer }),
         1 => peer_id().prop_map(|peer| Input::LinkClosed { peer }),
@@ -160,9 +168,9 @@ fn input() -> impl Strategy<Value = Input> {
             control: Control::Hello { version: cardume_wire::PROTOCOL_VERSION, epoch: Some(Epoch(1)) },
         }),
         8 => (peer_id(), control()).prop_map(|(from, control)| Input::Control { from, control }),
-        1 => (0u32..3, reels()).prop_map(move |(epoch, reels)| Input::Catalog(CatalogFacts {
+        1 => (0u32..3, reels(), 2u8..5).prop_map(move |(epoch, reels, n)| Input::Catalog(CatalogFacts {
             epoch: Epoch(epoch),
-            tracks: vec![track(0), track(1)],
+            tracks: (0..n).map(track).collect(),
             len: 2_000,
             reels,
         })),
@@ -175,6 +183,8 @@ fn input() -> impl Strategy<Value = Input> {
         1 => (peer_id(), text()).prop_map(|(to, text)| Input::Forward { to, text }),
         1 => peer_id().prop_map(|from| Input::Offence { from, kind: Offence::WrongBlock }),
         1 => (peer_id(), any::<u32>()).prop_map(|(peer, len)| Input::Backlog { peer, len: len as usize }),
+        1 => (kind(), proptest::option::of(0u8..5))
+            .prop_map(|(kind, track)| Input::Select { kind, track: track.map(TrackId) }),
         1 => any::<u64>().prop_map(|wall| Input::Clock { wall: WallTime(wall) }),
         2 => (any::<u32>(), any::<u32>(), any::<u32>(), any::<bool>()).prop_map(|(playhead, start, end, paused)| {
             Input::Player(PlayerState {

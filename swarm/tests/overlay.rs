@@ -136,7 +136,10 @@ impl Stage {
     fn greets_with_room(&mut self, from: PeerId, age_ms: u16) {
         self.greets(from);
         let ages = [age_ms; STRIPE_COUNT as usize];
-        self.hears(from, Control::Status { slots: 4, free: 4, ages, yields: 0, wait: 0, idle: 0 });
+        self.hears(
+            from,
+            Control::Status { slots: 4, free: 4, ages, yields: 0, wait: 0, idle: 0, tracks: None },
+        );
     }
 
     /// A neighbour that says that it holds all of the last parts.
@@ -149,7 +152,10 @@ impl Stage {
 
     fn subscribes(&mut self, from: PeerId, stripe: Stripe, slots: u16) {
         let is_starving = true;
-        self.hears(from, Control::Subscribe { stripe, tracks: TrackSet::ALL, slots, is_starving });
+        self.hears(
+            from,
+            Control::Subscribe { stripe, tracks: TrackSet::ALL, slots, is_starving, from_us: None },
+        );
     }
 
     /// Does what the peer asks for; neighbours answer pings at once.

@@ -165,6 +165,36 @@ impl TrackSet {
     pub const fn contains(self, track: TrackId) -> bool {
         track.0 < TrackId::LIMIT && self.0 >> track.0 & 1 == 1
     }
+
+    /// Whether all tracks of another set are in this one.
+    pub const fn includes(self, other: Self) -> bool {
+        other.0 & !self.0 == 0
+    }
+
+    /// The tracks that are in either set.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// The tracks that are in both sets.
+    #[must_use]
+    pub const fn common(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// Whether no track is in the set.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl FromIterator<TrackId> for TrackSet {
+    /// Tracks at or above [`TrackId::LIMIT`] are left out.
+    fn from_iter<T: IntoIterator<Item = TrackId>>(tracks: T) -> Self {
+        let known = tracks.into_iter().filter(|track| track.0 < TrackId::LIMIT);
+        Self(known.fold(0, |bits, track| bits | 1 << track.0))
+    }
 }
 
 /// Number of a block within its track and epoch, counted from 0 without gaps.

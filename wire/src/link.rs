@@ -108,6 +108,10 @@ pub enum Control {
         /// Whether nobody pushes this stripe to the asker now.
         #[n(3)]
         is_starving: bool,
+        /// Microseconds of media time: nothing of the window that starts before, as the asker shows another track until
+        /// then. `None` is what a joiner needs.
+        #[n(4)]
+        from_us: Option<u64>,
     },
     /// Answer to [`Control::Subscribe`]: I push it to you from now on. Sent again whenever the path changes.
     #[n(2)]
@@ -217,6 +221,9 @@ pub enum Control {
         /// Children that would give way to one that pushes anything to others.
         #[n(5)]
         idle: u16,
+        /// The tracks that the sender gets, and can push; `None` is all.
+        #[n(6)]
+        tracks: Option<TrackSet>,
     },
     /// Whole parts of a film that the sender holds, or holds no longer. Adds to what it said before.
     #[n(14)]

@@ -49,9 +49,11 @@ fn controls() -> impl Strategy<Value = Control> {
     prop_oneof![
         any::<(u16, Option<u32>)>()
             .prop_map(|(version, epoch)| Control::Hello { version, epoch: epoch.map(Epoch) }),
-        (stripes(), any::<(u32, u16, bool)>()).prop_map(|(stripe, (tracks, slots, is_starving))| {
-            Control::Subscribe { stripe, tracks: TrackSet(tracks), slots, is_starving }
-        }),
+        (stripes(), any::<(u32, u16, bool, Option<u64>)>()).prop_map(
+            |(stripe, (tracks, slots, is_starving, from_us))| {
+                Control::Subscribe { stripe, tracks: TrackSet(tracks), slots, is_starving, from_us }
+            }
+        ),
         (stripes(), peers(PATH_LIMIT)).prop_map(|(stripe, path)| Control::Accept { stripe, path }),
         (stripes(), peers(HINT_LIMIT)).prop_map(|(stripe, hints)| Control::Refuse { stripe, hints }),
         stripes().prop_map(|stripe| Control::Unsubscribe { stripe }),
@@ -80,9 +82,9 @@ fn controls() -> impl Strategy<Value = Control> {
         any::<u64>().prop_map(|sent_at| Control::Ping { sent_at }),
         any::<u64>().prop_map(|sent_at| Control::Pong { sent_at }),
         Just(Control::Goodbye),
-        any::<(u16, u16, [u16; STRIPE_COUNT as usize], [u16; 3])>().prop_map(
-            |(slots, free, ages, [yields, wait, idle])| {
-                Control::Status { slots, free, ages, yields, wait, idle }
+        any::<(u16, u16, [u16; STRIPE_COUNT as usize], [u16; 3], Option<u32>)>().prop_map(
+            |(slots, free, ages, [yields, wait, idle], tracks)| {
+                Control::Status { slots, free, ages, yields, wait, idle, tracks: tracks.map(TrackSet) }
             }
         ),
     ]

@@ -72,6 +72,10 @@ fn stripe(index: u8) -> Stripe {
     Stripe::new(index).expect("such a stripe")
 }
 
+fn subscribe(index: u8, tracks: TrackSet, slots: u16, from_us: Option<u64>) -> Control {
+    Control::Subscribe { stripe: stripe(index), tracks, slots, is_starving: slots > 0, from_us }
+}
+
 /// One of each kind, fields at their limits where that changes the form.
 fn controls() -> Vec<Control> {
     let peer = PeerId::new(0x0123_4567_89ab_cdef);
@@ -79,8 +83,9 @@ fn controls() -> Vec<Control> {
     vec![
         Control::Hello { version: PROTOCOL_VERSION, epoch: None },
         Control::Hello { version: u16::MAX, epoch: Some(Epoch(u32::MAX)) },
-        Control::Subscribe { stripe: stripe(2), tracks: TrackSet(0b11), slots: 5, is_starving: true },
-        Control::Subscribe { stripe: stripe(0), tracks: TrackSet::ALL, slots: 0, is_starving: false },
+        subscribe(2, TrackSet(0b11), 5, None),
+        subscribe(0, TrackSet::ALL, 0, None),
+        subscribe(7, TrackSet(0b101), 0, Some(4_000_000)),
         Control::Accept { stripe: stripe(3), path: vec![] },
         Control::Accept { stripe: stripe(3), path: vec![peer, PeerId::new(24)] },
         Control::Refuse { stripe: stripe(1), hints: vec![peer, PeerId::SERVER] },
@@ -107,6 +112,16 @@ fn controls() -> Vec<Control> {
             yields: 1,
             wait: 180,
             idle: 0,
+            tracks: None,
+        },
+        Control::Status {
+            slots: 0,
+            free: 0,
+            ages: [UNKNOWN_AGE; 8],
+            yields: 0,
+            wait: 0,
+            idle: 0,
+            tracks: Some(TrackSet(0b101)),
         },
         Control::HaveParts {
             epoch: Epoch(7),

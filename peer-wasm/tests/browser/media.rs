@@ -1,7 +1,7 @@
 //! Media attachment with a real, small broadcast.
 
 use bytes::Bytes;
-use cardume_media::{Catalog, Track};
+use cardume_media::{Catalog, Track, TrackKind};
 use cardume_peer_wasm::media_source::{Media, MediaCommand, MediaEvent};
 use cardume_wire::{Epoch, TrackId};
 use wasm_bindgen_test::wasm_bindgen_test;
@@ -108,4 +108,25 @@ async fn an_element_that_is_given_back_has_no_source() {
     until(|| video.src().starts_with("blob:")).await;
     drop(media);
     assert!(!video.has_attribute("src"));
+}
+
+#[wasm_bindgen_test]
+async fn another_rendition_comes_behind_its_own_init_segment_into_the_same_buffer() {
+    let (tap, broadcast, video, heard) = (Tap::new(), broadcast(), video(), Recorder::new());
+    let picture = broadcast.tracks.iter().find(|track| track.kind == TrackKind::Video).unwrap();
+    let other = TrackId(9);
+    let tracks = broadcast.tracks.iter().cloned().chain([Track { id: other, ..picture.clone() }]);
+    let mut media = Media::new(video.clone(), heard.notify());
+    media.handle(MediaCommand::Attach(Catalog::new(Epoch(1), tracks.collect()).unwrap()));
+    let mut is_other = false;
+    for part in &broadcast.parts {
+        let is_picture = part.track == picture.id;
+        is_other |= is_picture && part.is_independent && broadcast.start_us(part) > 0;
+        let track = if is_other && is_picture { other } else { part.track };
+        media.handle(MediaCommand::Append { track, chunks: vec![part.bytes.clone()] });
+    }
+    until(|| buffered(&video) > 7.5).await;
+    until(|| video.current_time() > 2.5).await;
+    let n_inits = tap.appended().iter().filter(|bytes| **bytes == picture.init.to_vec()).count();
+    assert_eq!(n_inits, 2);
 }

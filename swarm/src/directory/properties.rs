@@ -25,13 +25,18 @@ fn stripe() -> impl Strategy<Value = Stripe> {
     (0u8..2).prop_filter_map("below the count", Stripe::new)
 }
 
+/// One sound, and one picture of two or both.
+fn tracks() -> impl Strategy<Value = TrackSet> {
+    prop_oneof![Just(TrackSet(0b011)), Just(TrackSet(0b101)), Just(TrackSet(0b111))]
+}
+
 fn status() -> impl Strategy<Value = Status> {
     let age = || prop_oneof![4 => 0u16..1_600, 1 => Just(UNKNOWN_AGE)];
-    (0u16..4, age(), age(), 0u16..3, 0u16..200, 0u16..2).prop_map(
-        |(free, here, there, yields, wait, idle)| {
+    (0u16..4, age(), age(), 0u16..3, 0u16..200, 0u16..2, tracks()).prop_map(
+        |(free, here, there, yields, wait, idle, tracks)| {
             let mut ages = [UNKNOWN_AGE; STRIPE_COUNT as usize];
             (ages[0], ages[1]) = (here, there);
-            Status { slots: 4, free, ages, yields, wait, idle }
+            Status { slots: 4, free, ages, yields, wait, idle, tracks }
         },
     )
 }
@@ -39,11 +44,8 @@ fn status() -> impl Strategy<Value = Status> {
 fn search() -> impl Strategy<Value = Search> {
     let claim = prop_oneof![Just(Claim::Idle), Just(Claim::Contributes), Just(Claim::Feeds)];
     let age_limit = prop_oneof![3 => Just(u16::MAX), 1 => 0u16..1_600];
-    (viewer(), stripe(), claim, age_limit).prop_map(|(asker, stripe, claim, age_limit)| Search {
-        asker,
-        stripe,
-        claim,
-        age_limit,
+    (viewer(), stripe(), tracks(), claim, age_limit).prop_map(|(asker, stripe, tracks, claim, age_limit)| {
+        Search { asker, stripe, tracks, claim, age_limit }
     })
 }
 
@@ -124,6 +126,7 @@ impl Account {
         let is_allowed = |peer: &PeerId| {
             *peer != search.asker
                 && self.known[peer].status.ages[search.stripe.index()] != UNKNOWN_AGE
+                && self.known[peer].status.tracks.includes(search.tracks)
                 && rank(*peer) <= search.age_limit
         };
         let all = |is_able: &dyn Fn(PeerId) -> bool| -> Vec<PeerId> {
@@ -151,9 +154,15 @@ impl Account {
     /// Who of those that wait may be told of this viewer's room in a stripe.
     fn entitled(&self, peer: PeerId, stripe: Stripe) -> impl Iterator<Item = &Search> {
         let patience = if peer.home_stripe() == stripe { Duration::ZERO } else { ABROAD_AFTER };
+        let tracks = self.known.get(&peer).map_or(TrackSet::default(), |known| known.status.tracks);
         let lines = self.waiting.iter().filter(move |(since, search)| {
             let waited = self.now.since(*since);
-            search.stripe == stripe && search.asker != peer && waited >= patience && waited < WAITING_FOR
+            let gets_it = tracks.includes(search.tracks);
+            gets_it
+                && search.stripe == stripe
+                && search.asker != peer
+                && waited >= patience
+                && waited < WAITING_FOR
         });
         lines.map(|(_, search)| search)
     }
@@ -234,7 +243,8 @@ fn the_line_has_an_end() {
     let stripe = Stripe::all().next().expect("there are some");
     for n in 0..=WAITING_LIMIT as u64 {
         let claim = if n % 2 == 0 { Claim::Feeds } else { Claim::Idle };
-        let search = Search { asker: PeerId::new(n), stripe, claim, age_limit: u16::MAX };
+        let search =
+            Search { asker: PeerId::new(n), stripe, tracks: TrackSet::ALL, claim, age_limit: u16::MAX };
         directory.wait(search, Instant::default());
     }
     assert_eq!(directory.waiting[stripe.index()].len(), WAITING_LIMIT);

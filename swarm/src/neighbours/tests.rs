@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use cardume_wire::TrackId;
 use proptest::prelude::*;
 
 use super::*;
@@ -260,20 +261,24 @@ fn a_server_takes_as_many_as_it_may_and_is_never_full_for_the_mesh() {
 /// What a neighbour that said that each stripe reaches it 100 ms old is thought to hold.
 #[test]
 fn a_neighbour_holds_what_it_said_and_what_is_old_enough_and_not_what_it_declined() {
-    let mut neighbour = Neighbour::new(1, at(0));
+    let mut neighbour = Neighbour::new(2, at(0));
     let old = Some(Duration::from_millis(500));
-    let [said, other] = [BlockNumber(7), BlockNumber(8)];
-    neighbour.has[0].insert(said.0);
+    let block = |number| BlockId { epoch: Epoch(1), track: TrackId(0), number: BlockNumber(number) };
+    let [said, other] = [block(7), block(8)];
+    neighbour.has[0].insert(said.number.0);
     assert!(neighbour.may_hold(0, said, None));
     assert!(!neighbour.may_hold(0, other, old), "nothing is known of its place");
     let ages = [100; STRIPE_COUNT as usize];
-    neighbour.status = Some(Status { slots: 0, free: 0, ages, yields: 0, wait: 0, idle: 0 });
+    neighbour.status =
+        Some(Status { slots: 0, free: 0, ages, yields: 0, wait: 0, idle: 0, tracks: TrackSet(1) });
     assert!(neighbour.may_hold(0, other, old));
     assert!(!neighbour.may_hold(0, other, Some(Duration::from_millis(400))), "it may be on its way");
     assert!(!neighbour.may_hold(0, other, None));
-    neighbour.declined(0, other, at(0));
+    let unwatched = BlockId { track: TrackId(1), ..other };
+    assert!(!neighbour.may_hold(1, unwatched, old), "it does not get that track");
+    neighbour.declined(0, other.number, at(0));
     assert!(!neighbour.may_hold(0, other, old) && neighbour.busy_until == at(0));
-    neighbour.declined(0, said, at(0));
+    neighbour.declined(0, said.number, at(0));
     assert!(
         neighbour.may_hold(0, said, None) && neighbour.busy_until == at(0) + BUSY_FOR,
         "it was only busy"

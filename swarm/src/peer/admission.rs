@@ -36,6 +36,8 @@ pub(super) struct Ask {
     pub(super) slots: u16,
     pub(super) claim: Claim,
     pub(super) is_starving: bool,
+    /// Media time before which it shows something else.
+    pub(super) from_us: Option<u64>,
 }
 
 /// How much right a child has to its slot, least first.
@@ -54,11 +56,16 @@ enum ChildRank {
 impl Peer {
     pub(super) fn on_subscribe(&mut self, from: PeerId, ask: Ask, now: Instant) {
         let stripe = ask.stripe;
+        let tracks = self.askable(ask.tracks);
+        let ask = Ask { tracks, ..ask };
+        if tracks.is_empty() || !self.stripes.tracks.includes(tracks) {
+            self.refuse(from, stripe, tracks, now);
+            return;
+        }
         let path = self.own_path(stripe).filter(|path| !path.contains(&from));
-        let lane = self.stripes.lane(stripe);
-        let is_current = self.config.role == Role::Server || lane.is_current();
-        let Some(path) = path.filter(|_| is_current && !lane.provider_is(from)) else {
-            self.refuse(from, stripe, now);
+        let is_current = self.config.role == Role::Server || self.stripes.lane(stripe).is_current();
+        let Some(path) = path.filter(|_| is_current && !self.is_provider(from, stripe)) else {
+            self.refuse(from, stripe, tracks, now);
             return;
         };
         let is_child = self.uploads.child(from, stripe).is_some_and(|child| child.leaves_at.is_none());
@@ -72,7 +79,7 @@ impl Peer {
         if !has_room {
             self.refuse_asker(from, ask, now);
             if ask.is_starving && self.config.role == Role::Viewer {
-                self.describe_window(from, stripe, now);
+                self.describe_window(from, ask, now);
             }
             return;
         }
@@ -83,7 +90,7 @@ impl Peer {
             Child { since, tracks: ask.tracks, slots: ask.slots, claim: ask.claim, leaves_at: None },
         );
         self.send_control(from, Control::Accept { stripe, path }, now);
-        self.catch_up(from, stripe, now);
+        self.catch_up(from, ask, now);
     }
 
     pub(super) fn on_unsubscribe(&mut self, from: PeerId, stripe: Stripe) {
@@ -106,12 +113,14 @@ impl Peer {
             let is_wanted = stripe == self.config.id.home_stripe() || ask.is_starving;
             return is_wanted && self.n_free() > 0;
         }
-        self.uploads.n_staying(stripe) == 0 || (!self.has_its_roots(stripe) && self.n_free() > 0)
+        // Who gets a rendition first feeds all others who watch it.
+        !self.uploads.is_pushed(stripe, ask.tracks) || (!self.has_its_roots(stripe) && self.n_free() > 0)
     }
 
     /// Whether the stripe has its share of the server's slots.
     fn has_its_roots(&self, stripe: Stripe) -> bool {
-        self.uploads.n_staying(stripe) >= self.n_slots().div_ceil(usize::from(STRIPE_COUNT))
+        let staying = self.uploads.children(stripe).filter(|(_, child)| child.leaves_at.is_none());
+        self.weigh(staying.map(|(_, child)| child)) >= self.n_slots().div_ceil(usize::from(STRIPE_COUNT))
     }
 
     /// Makes the child that multiplies its stripe least give way to a better asker, who may then feed it.
@@ -125,10 +134,13 @@ impl Peer {
         }
         let stripes =
             Stripe::all().filter(|stripe| self.config.role == Role::Viewer || *stripe == ask.stripe);
-        let weakest = stripes.filter_map(|stripe| self.weakest_child(stripe, asker, now)).min();
+        let weakest = stripes.filter_map(|stripe| self.weakest_child(stripe, asker, ask.tracks, now)).min();
         let Some((rank, stripe, peer)) = weakest else { return false };
+        let tracks = self.uploads.child(peer, stripe).map_or(ask.tracks, |child| child.tracks);
+        let can_feed_it = ask.tracks.includes(tracks);
         let feeds = ask.claim == Claim::Feeds;
         let gives_way = match rank {
+            _ if !can_feed_it => feeds || ask.is_starving,
             ChildRank::Idle => feeds || (ask.claim == Claim::Contributes && ask.is_starving),
             ChildRank::Abroad | ChildRank::Leaf => feeds,
             ChildRank::Feeds { slots } => {
@@ -139,7 +151,7 @@ impl Peer {
             return false;
         }
         self.redirected_at = Some(now);
-        let first = if stripe == ask.stripe { core::slice::from_ref(&asker) } else { &[] };
+        let first = if stripe == ask.stripe && can_feed_it { core::slice::from_ref(&asker) } else { &[] };
         self.release(peer, stripe, first, now);
         true
     }
@@ -149,6 +161,7 @@ impl Peer {
         &self,
         stripe: Stripe,
         asker: PeerId,
+        tracks: TrackSet,
         now: Instant,
     ) -> Option<(ChildRank, Stripe, PeerId)> {
         let is_home = self.config.role == Role::Server || stripe == self.config.id.home_stripe();
@@ -158,8 +171,13 @@ impl Peer {
             Child { claim: Claim::Contributes, .. } => ChildRank::Leaf,
             Child { slots, .. } => ChildRank::Feeds { slots: *slots },
         };
+        // Each rendition gets the same number of roots at the server, if it needs them.
+        let share = self.uploads.fair_share(stripe, tracks);
+        let is_owed = self.config.role == Role::Server && self.uploads.n_of(stripe, tracks) < share;
         let settled = self.uploads.children(stripe).filter(|(peer, child)| {
-            *peer != asker && child.leaves_at.is_none() && now.since(child.since) > REDIRECT_AFTER
+            let has_more = || self.uploads.n_of(stripe, child.tracks) > share;
+            let is_other = *peer != asker && (tracks.includes(child.tracks) || (is_owed && has_more()));
+            is_other && child.leaves_at.is_none() && now.since(child.since) > REDIRECT_AFTER
         });
         settled.map(|(peer, child)| (rank(child), stripe, peer)).min()
     }
@@ -167,7 +185,7 @@ impl Peer {
     /// Whether the server may feed a joiner for the moment that it takes to find others: all stripes of it, or none.
     pub(super) fn may_start(&self, from: PeerId, ask: Ask, now: Instant) -> bool {
         let n_held = self.uploads.stripes_of(from).len();
-        let n_left = self.slots_with(2 * RESERVE).saturating_sub(self.uploads.n_all());
+        let n_left = self.slots_with(2 * RESERVE).saturating_sub(self.n_all());
         let n_needed = usize::from(STRIPE_COUNT).saturating_sub(n_held);
         self.config.role == Role::Server
             && ask.is_starving
@@ -187,7 +205,7 @@ impl Peer {
             Child { since: now, tracks: ask.tracks, slots: ask.slots, claim: ask.claim, leaves_at },
         );
         self.send_control(from, Control::Accept { stripe, path: Vec::new() }, now);
-        self.catch_up(from, stripe, now);
+        self.catch_up(from, ask, now);
         self.refuse_asker(from, ask, now);
     }
 
@@ -195,15 +213,16 @@ impl Peer {
     /// them late.
     fn is_starting_others(&self, now: Instant) -> bool {
         let Some(rate) = self.pacer.rate() else { return false };
-        let pushed = self.stripe_rate().0.saturating_mul(self.uploads.n_all() as u64);
+        let pushed = self.stripe_rate().0.saturating_mul(self.n_all() as u64);
         let left = BitsPerSec(rate.0.saturating_sub(pushed)).bytes_in(STARTUP_WAIT_LIMIT);
         self.pacer.starting_len() as u64 > left || self.pacer.lateness(now) > LATENESS_LIMIT / 2
     }
 
     /// Sends a new child what the window has of the stripe and it has not: a joiner much, which has time; who comes from
     /// elsewhere the little that was lost between two providers, which it and all below wait for.
-    fn catch_up(&mut self, to: PeerId, stripe: Stripe, now: Instant) {
-        let parts = self.catch_up_parts(now);
+    fn catch_up(&mut self, to: PeerId, ask: Ask, now: Instant) {
+        let stripe = ask.stripe;
+        let parts = self.catch_up_parts(ask, now);
         let lacking = |part: &PartFacts| self.lacking(to, part, stripe);
         let blocks: Vec<(PartId, Vec<BlockId>)> = parts.iter().map(|part| (part.id, lacking(part))).collect();
         let n_blocks: usize = blocks.iter().map(|(_, blocks)| blocks.len()).sum();
@@ -225,11 +244,8 @@ impl Peer {
     }
 
     /// The parts that a new child needs, the oldest first.
-    fn catch_up_parts(&self, now: Instant) -> Vec<PartFacts> {
-        let Some(start_us) = self.catch_up_start(now) else { return Vec::new() };
-        let tracks = self.window.tracks().iter();
-        let mut parts: Vec<PartFacts> =
-            tracks.flat_map(|track| track.parts_from(track.start_sequence(start_us))).copied().collect();
+    fn catch_up_parts(&self, ask: Ask, now: Instant) -> Vec<PartFacts> {
+        let mut parts: Vec<PartFacts> = self.wanted_parts(ask, now).copied().collect();
         parts.sort_by_key(|part| (part.start_us, part.id));
         parts
     }
@@ -244,19 +260,27 @@ impl Peer {
     }
 
     /// A viewer that is refused learns at least what there is, so that it can pull it.
-    fn describe_window(&mut self, to: PeerId, stripe: Stripe, now: Instant) {
-        let Some(start_us) = self.catch_up_start(now) else { return };
-        let tracks = self.window.tracks().iter();
-        let parts = tracks.flat_map(|track| track.parts_from(track.start_sequence(start_us)));
+    fn describe_window(&mut self, to: PeerId, ask: Ask, now: Instant) {
+        let parts = self.wanted_parts(ask, now);
         let ids: Vec<PartId> =
-            parts.filter(|part| part.first_block.stripe() == stripe).map(|part| part.id).collect();
+            parts.filter(|part| part.first_block.stripe() == ask.stripe).map(|part| part.id).collect();
         for id in ids {
             self.queue_descriptor(to, id, Class::Startup, now);
         }
     }
 
-    /// Where a new child's window begins: the group of pictures that should be on screen now.
-    fn catch_up_start(&self, now: Instant) -> Option<u64> {
-        self.join_start(self.goal_us(now)?)
+    /// What of the window an asker has a use for: of each track from the group of pictures on that should be on screen
+    /// now, or from the first one that begins after what it shows until then.
+    fn wanted_parts(&self, ask: Ask, now: Instant) -> impl Iterator<Item = &PartFacts> {
+        let start_us = self.goal_us(now).and_then(|goal| self.join_start(goal));
+        let tracks = self.window.tracks().iter().filter(move |track| ask.tracks.contains(track.facts.id));
+        let parts = tracks.zip(core::iter::repeat(start_us)).filter_map(move |(track, start_us)| {
+            let start = track.start_sequence(start_us?);
+            let Some(from_us) = ask.from_us else { return Some(track.parts_from(start)) };
+            let is_usable = |part: &&PartFacts| part.is_independent && part.start_us >= from_us;
+            let first = track.parts_from(start).find(is_usable)?;
+            Some(track.parts_from(first.id.sequence))
+        });
+        parts.flatten()
     }
 }

@@ -49,7 +49,8 @@ impl Peer {
             self.note_served(from, now);
             self.cancel_elsewhere(from, block, before, now);
             self.account_block(from, index, &part, block);
-            self.note_delivery(from, block, matches!(before, Block::Asked { of, .. } if of == from), now);
+            let was_asked = matches!(before, Block::Asked { of, .. } if of == from);
+            self.note_push(from, block, was_asked, now);
         }
         for (child, class) in self.uploads.takers(block) {
             self.queue_block(child, block, class, now);
@@ -68,7 +69,7 @@ impl Peer {
             neighbour.has[index].insert(block.number.0);
             neighbour.received_len += len as u64;
         }
-        self.note_delivery(from, block, false, now);
+        self.note_push(from, block, false, now);
     }
 
     pub(super) fn on_have(&mut self, from: PeerId, epoch: Epoch, tracks: &[TrackBlocks]) {
@@ -128,7 +129,7 @@ impl Peer {
     }
 
     /// A provider, or one about to be, sent a block of its stripe.
-    fn note_delivery(&mut self, from: PeerId, block: BlockId, was_asked: bool, now: Instant) {
+    pub(super) fn note_delivery(&mut self, from: PeerId, block: BlockId, was_asked: bool, now: Instant) {
         let stripe = block.number.stripe();
         // What is far behind comes from catching up and says nothing of the path.
         let newest = self.window.tracks().iter().filter_map(|track| track.parts().next_back());

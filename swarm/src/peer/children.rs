@@ -3,12 +3,12 @@
 use core::time::Duration;
 
 use cardume_wire::link::Control;
-use cardume_wire::{PeerId, STRIPE_COUNT, Stripe};
+use cardume_wire::{PeerId, STRIPE_COUNT, Stripe, TrackSet};
 
 use super::Peer;
 use crate::directory::Search;
 use crate::uplink::Sent;
-use crate::uploads::Claim;
+use crate::uploads::{Child, Claim};
 use crate::{BitsPerSec, Instant, Role};
 
 /// Share of the uplink that is not given to children but kept for repair, joiners and bursts: 1/5.
@@ -50,12 +50,39 @@ impl Peer {
     }
 
     pub(super) fn n_free(&self) -> usize {
-        self.n_slots().saturating_sub(self.uploads.n_all())
+        self.n_slots().saturating_sub(self.n_all())
+    }
+
+    /// Slots that all children take, those that were released too.
+    pub(super) fn n_all(&self) -> usize {
+        if !self.has_alternatives() {
+            return self.uploads.n_all();
+        }
+        self.weigh(self.uploads.iter().map(|(.., child)| child))
+    }
+
+    /// Slots in use; those that were released count no more.
+    pub(super) fn n_used(&self) -> usize {
+        let children = self.uploads.iter().map(|(.., child)| child);
+        self.weigh(children.filter(|child| child.leaves_at.is_none()))
+    }
+
+    /// Slots that these children take: one each, or less where they get cheaper tracks than a slot is meant for.
+    pub(super) fn weigh<'a>(&self, children: impl Iterator<Item = &'a Child>) -> usize {
+        if !self.has_alternatives() {
+            return children.count();
+        }
+        let rate: u64 = children.map(|child| self.stripe_rate_of(child.tracks).0).sum();
+        usize::try_from(rate.div_ceil(self.stripe_rate().0.max(1))).unwrap_or(usize::MAX)
     }
 
     /// Tells the children of a stripe that its path changed.
     pub(super) fn tell_path(&mut self, stripe: Stripe, now: Instant) {
-        let staying = self.uploads.children(stripe).filter(|(_, child)| child.leaves_at.is_none());
+        let tracks = self.stripes.tracks;
+        let staying = self
+            .uploads
+            .children(stripe)
+            .filter(|(_, child)| child.leaves_at.is_none() && tracks.includes(child.tracks));
         let children: Vec<PeerId> = staying.map(|(peer, _)| peer).collect();
         let path = self.own_path(stripe);
         for child in children {
@@ -63,7 +90,7 @@ impl Peer {
                 self.send_control(child, Control::Accept { stripe, path }, now);
             } else {
                 self.uploads.remove(child, stripe);
-                self.refuse(child, stripe, now);
+                self.refuse(child, stripe, tracks, now);
             }
         }
     }
@@ -113,21 +140,30 @@ impl Peer {
         }
     }
 
-    /// Bits per second of one stripe, as measured, or as the catalog says.
+    /// Bits per second of one stripe of what children get: of a viewer's what it watches, of the server's the most that
+    /// one can ask for.
     pub(super) fn stripe_rate(&self) -> BitsPerSec {
-        let nominal: u64 = self.window.tracks().iter().map(|track| track.facts.bitrate.0).sum();
+        self.stripe_rate_of(self.slot_tracks)
+    }
+
+    /// Bits per second of one stripe of these tracks, as measured, or as the catalog says.
+    fn stripe_rate_of(&self, tracks: TrackSet) -> BitsPerSec {
+        let meant = self.window.tracks().iter().filter(|track| tracks.contains(track.facts.id));
+        let nominal: u64 = meant.map(|track| track.facts.bitrate.0).sum();
         let nominal = if nominal == 0 { RATE_GUESS } else { nominal };
-        let measured = self.window.byte_rate().map(|bytes| bytes * 8);
+        let measured = self.window.byte_rate(tracks).map(|bytes| bytes * 8);
         BitsPerSec(measured.unwrap_or(nominal) / u64::from(STRIPE_COUNT))
     }
 
     pub(super) fn release(&mut self, peer: PeerId, stripe: Stripe, first: &[PeerId], now: Instant) {
-        let claim = self.uploads.child(peer, stripe).map_or(Claim::Idle, |child| child.claim);
+        let child = self.uploads.child(peer, stripe);
+        let claim = child.map_or(Claim::Idle, |child| child.claim);
+        let tracks = child.map_or(self.stripes.tracks, |child| child.tracks);
         self.uploads.release(peer, stripe, now);
         let hints = match self.config.role {
-            Role::Viewer => self.hints(peer, stripe, first),
+            Role::Viewer => self.hints(peer, stripe, tracks, first),
             Role::Server => {
-                let search = Search { asker: peer, stripe, claim, age_limit: u16::MAX };
+                let search = Search { asker: peer, stripe, tracks, claim, age_limit: u16::MAX };
                 first.iter().copied().chain(self.search(search, now)).collect()
             }
         };
@@ -155,14 +191,15 @@ impl Peer {
     fn release_excess(&mut self, now: Instant) {
         let is_late = self.pacer.lateness(now) > LATENESS_LIMIT;
         let limit = self.slots_with(RESERVE * 2);
-        let n_excess = self.uploads.n_used().saturating_sub(limit).max(usize::from(is_late));
+        let n_excess = self.n_used().saturating_sub(limit).max(usize::from(is_late));
         for _ in 0..n_excess {
             let counts = Stripe::all().map(|stripe| (self.uploads.n_staying(stripe), stripe));
             // The last child of a stripe feeds all others.
             let Some((_, stripe)) = counts.filter(|(n, _)| *n > 1).max() else { return };
             let staying = self.uploads.children(stripe).filter(|(_, child)| child.leaves_at.is_none());
+            let spare = staying.filter(|(peer, _)| !self.uploads.is_last(*peer, stripe));
             let weakest =
-                staying.min_by_key(|(_, child)| (child.claim, child.slots, core::cmp::Reverse(child.since)));
+                spare.min_by_key(|(_, child)| (child.claim, child.slots, core::cmp::Reverse(child.since)));
             let Some((peer, _)) = weakest else { return };
             self.release(peer, stripe, &[], now);
         }

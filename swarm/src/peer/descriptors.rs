@@ -47,7 +47,8 @@ impl Peer {
         // While providers catch us up they send the gaps' descriptors by themselves.
         let is_catching_up = self.playhead.position(now).is_none()
             && Stripe::all().all(|stripe| !self.needs_provider(stripe, now));
-        for track in self.window.tracks().iter().filter(|_| !is_catching_up) {
+        let tracks = self.window.tracks().iter().filter(|track| self.is_fetched(track.facts.id));
+        for track in tracks.filter(|_| !is_catching_up) {
             let from = track.next.or_else(|| track.parts().next().map(|part| part.id.sequence));
             let gaps = track.gaps(from.unwrap_or(0), ASK_LIMIT);
             asks.extend(gaps.into_iter().map(|number| (track.facts.id, number, None)));
@@ -74,9 +75,10 @@ impl Peer {
     fn holder_of(&mut self, block: BlockId, now: Instant) -> Option<PeerId> {
         let index = self.window.index(block.track)?;
         let age = self.window.tracks()[index].parts().next_back().and_then(|part| self.age_of(part, now));
-        let holders = self.neighbours.iter().filter(|(peer, link)| {
-            !peer.is_server() && link.is_greeted && link.may_hold(index, block.number, age)
-        });
+        let holders = self
+            .neighbours
+            .iter()
+            .filter(|(peer, link)| !peer.is_server() && link.is_greeted && link.may_hold(index, block, age));
         let holders: Vec<PeerId> =
             holders.map(|(peer, _)| peer).filter(|peer| !self.is_silent(*peer, now)).collect();
         let choice = usize::try_from(self.random_below(holders.len() as u64)).unwrap_or(0);

@@ -8,7 +8,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use cardume_wire::link::Control;
-use cardume_wire::{BlockId, PeerId, Stripe, TrackSet};
+use cardume_wire::{BlockId, PeerId, Stripe};
 
 use super::Peer;
 use super::admission::Ask;
@@ -66,7 +66,14 @@ impl Peer {
     /// for itself: where it is sent there depends on how many it can feed.
     fn send_on(&mut self, to: PeerId, now: Instant) {
         for stripe in Stripe::all().filter(|stripe| *stripe != to.home_stripe()) {
-            let ask = Ask { stripe, tracks: TrackSet::ALL, slots: 0, claim: Claim::Idle, is_starving: true };
+            let ask = Ask {
+                stripe,
+                tracks: self.first_tracks(),
+                slots: 0,
+                claim: Claim::Idle,
+                is_starving: true,
+                from_us: None,
+            };
             if !self.has_slot_for(ask) && !self.may_start(to, ask, now) {
                 self.refuse_asker(to, ask, now);
             }
@@ -118,7 +125,8 @@ impl Peer {
     /// Of each track the part that a timeline begins with, those of the picture first.
     fn first_parts(&self, now: Instant) -> Vec<PartFacts> {
         let Some(start_us) = self.timeline_start(now) else { return Vec::new() };
-        let tracks = self.window.tracks().iter();
+        let begun_with = self.first_tracks();
+        let tracks = self.window.tracks().iter().filter(|track| begun_with.contains(track.facts.id));
         let mut parts: Vec<PartFacts> =
             tracks.filter_map(|track| track.part(track.start_sequence(start_us))).copied().collect();
         parts.sort_by_key(|part| core::cmp::Reverse(part.len));
@@ -128,16 +136,14 @@ impl Peer {
     /// Whether the server's uplink has room for one first picture more.
     fn has_room_to_start(&self, now: Instant) -> bool {
         let Some(rate) = self.pacer.rate() else { return true };
-        let pushed = self.stripe_rate().0.saturating_mul(self.uploads.n_all() as u64);
+        let pushed = self.stripe_rate().0.saturating_mul(self.n_all() as u64);
         let left = BitsPerSec(rate.0.saturating_sub(pushed)).bytes_in(WAIT_LIMIT);
         self.pacer.starting_len() as u64 <= left && self.pacer.lateness(now).is_zero()
     }
 
     /// Blocks of the leading track's first part that are not here; none are expected of a part that is not known.
     fn n_missing(&self, start_us: u64) -> usize {
-        let tracks = self.window.tracks();
-        let leading = tracks.iter().find(|track| track.facts.is_video).or_else(|| tracks.first());
-        let part = leading.and_then(|track| track.part(track.start_sequence(start_us)));
+        let part = self.leading().and_then(|(_, track)| track.part(track.start_sequence(start_us)));
         part.map_or(usize::MAX, |part| part.blocks().filter(|block| !self.window.holds(*block)).count())
     }
 
@@ -152,7 +158,7 @@ impl Peer {
             self.neighbours.get(PeerId::SERVER).filter(|link| now.since(link.opened_at) > SERVER_AFTER);
         let able = self.neighbours.iter().filter(|(peer, link)| {
             let may_hold = match link.status {
-                Some(_) => link.epoch == epoch && link.may_hold(index, block.number, age),
+                Some(_) => link.epoch == epoch && link.may_hold(index, block, age),
                 None => !link.lacks[index].contains(block.number.0),
             };
             let has_room = link.status.is_none_or(|status| status.free > 0);

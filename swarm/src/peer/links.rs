@@ -46,6 +46,7 @@ impl Peer {
         self.send_hello(peer, now);
         self.send_status(peer, now);
         self.ask_hinted(peer, now);
+        self.aside(|peer_| peer_.ask_hinted(peer, now));
         self.offer_first_picture(peer, now);
     }
 
@@ -59,9 +60,7 @@ impl Peer {
         if self.neighbours.close(peer).is_none() {
             return;
         }
-        for stripe in Stripe::all() {
-            self.stripes.lane_mut(stripe).drop_peer(peer);
-        }
+        self.drop_provider(peer);
         self.uploads.remove_peer(peer);
         self.directory.remove(peer);
         self.pacer.retain(|job| job.to != peer);
@@ -131,9 +130,7 @@ impl Peer {
         // One liar must not starve those whom he blames.
         let is_fed = !self.uploads.stripes_of(peer).is_empty();
         if is_fed && !is_evicted {
-            for stripe in Stripe::all() {
-                self.stripes.lane_mut(stripe).drop_peer(peer);
-            }
+            self.drop_provider(peer);
         } else if self.neighbours.get(peer).is_some() {
             self.disconnect(peer, Reason::Offence, now);
         }
@@ -157,6 +154,7 @@ impl Peer {
         if status.free > 0 && (from.is_server() || !had_room) {
             for stripe in Stripe::all() {
                 self.stripes.lane_mut(stripe).forgive(from);
+                self.aside(|peer| peer.stripes.lane_mut(stripe).forgive(from));
             }
             self.choose_providers_soon(now);
         }
@@ -229,7 +227,7 @@ impl Peer {
     }
 
     fn check_link(&mut self, peer: PeerId, now: Instant) {
-        let is_provider = !self.stripes.provided_by(peer).is_empty();
+        let is_provider = self.all_lanes().any(|lane| lane.provider_is(peer));
         let role = self.config.role;
         let Some(neighbour) = self.neighbours.get(peer) else { return };
         let silence = now.since(neighbour.heard_at);
@@ -250,10 +248,7 @@ impl Peer {
     /// Lets the oldest neighbour go with whom we exchange nothing: newcomers need somebody.
     pub(super) fn make_room(&mut self, now: Instant) {
         let is_idle = |peer: PeerId| {
-            let is_near = Stripe::all().any(|stripe| {
-                let lane = self.stripes.lane(stripe);
-                lane.provider_is(peer) || lane.successor_is(peer)
-            });
+            let is_near = self.all_lanes().any(|lane| lane.provider_is(peer) || lane.successor_is(peer));
             !is_near && self.uploads.stripes_of(peer).is_empty() && !self.is_source(peer)
         };
         let settled = self.neighbours.iter().filter(|(peer, link)| {

@@ -11,19 +11,22 @@ mod ondemand;
 mod playback;
 mod providers;
 mod referral;
+mod renditions;
 mod repair;
 mod sending;
 mod status;
+mod switching;
 
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
 use cardume_wire::link::Control;
-use cardume_wire::{BlockNumber, PeerId, TrackId, WallTime};
+use cardume_wire::{BlockNumber, PeerId, TrackId, TrackSet, WallTime};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use first_picture::Joining;
+use renditions::Tuning;
 
 use crate::directory::Directory;
 use crate::film::Film;
@@ -87,7 +90,15 @@ pub struct Peer {
     film: Option<Film>,
     /// Where in a film the viewer goes, as long as nothing is there.
     sought: Option<u64>,
+    /// Who pushes what is watched to us.
     stripes: Stripes,
+    /// The same of the tracks that are coming or leaving, during a switch.
+    side: Option<Stripes>,
+    /// What goes to the player.
+    playing: TrackSet,
+    /// What one slot of our uplink is meant for.
+    slot_tracks: TrackSet,
+    tuning: Tuning,
     uploads: Uploads,
     /// The server's view of viewers with room.
     directory: Directory,
@@ -140,7 +151,11 @@ impl Peer {
             window: Window::default(),
             film: None,
             sought: None,
-            stripes: Stripes::default(),
+            stripes: Stripes::new(TrackSet::ALL),
+            side: None,
+            playing: TrackSet::ALL,
+            slot_tracks: TrackSet::ALL,
+            tuning: Tuning::new(now),
             uploads: Uploads::default(),
             uplink,
             directory: Directory::default(),
@@ -218,6 +233,8 @@ impl Peer {
             n_wrong_blocks: self.counts.n_wrong_blocks,
             n_skipped_parts: self.counts.n_skipped_parts,
             n_requested: self.counts.n_requested,
+            tracks: self.playing,
+            n_switches: self.tuning.n_switches(),
             n_slots: u32::try_from(self.n_slots()).unwrap_or(u32::MAX),
             n_children: u32::try_from(self.uploads.n_used()).unwrap_or(u32::MAX),
             paths: self.stripes.paths(),
@@ -261,6 +278,7 @@ impl Peer {
                 self.playhead.set_player(state, now);
                 self.play(now);
             }
+            Input::Select { kind, track } => self.select(kind, track, now),
             Input::TargetLatency(latency) => self.playhead.set_target(latency),
             Input::UplinkLimit(limit) => {
                 self.config.uplink_limit = limit;
@@ -278,13 +296,17 @@ impl Peer {
         }
         match control {
             Control::Hello { version, epoch } => self.on_hello(from, version, epoch, now),
-            Control::Subscribe { stripe, tracks, slots, is_starving } => {
+            Control::Subscribe { stripe, tracks, slots, is_starving, from_us } => {
                 let claim = Claim::of(from, slots, stripe);
-                let ask = admission::Ask { stripe, tracks, slots, claim, is_starving };
-                self.on_subscribe(from, ask, now);
+                let ask = admission::Ask { stripe, tracks, slots, claim, is_starving, from_us };
+                self.on_subscribe_to_any(from, ask, now);
             }
-            Control::Accept { stripe, path } => self.on_accept(from, stripe, path, now),
-            Control::Refuse { stripe, hints } => self.on_refuse(from, stripe, &hints, now),
+            Control::Accept { stripe, path } => {
+                self.in_lanes_of(from, stripe, |peer| peer.on_accept(from, stripe, path.clone(), now));
+            }
+            Control::Refuse { stripe, hints } => {
+                self.in_lanes_of(from, stripe, |peer| peer.on_refuse(from, stripe, &hints, now));
+            }
             Control::Unsubscribe { stripe } => self.on_unsubscribe(from, stripe),
             Control::Have { epoch, tracks } => self.on_have(from, epoch, &tracks),
             Control::Request { blocks, within_ms } => self.on_request(from, &blocks, within_ms, now),
@@ -300,8 +322,9 @@ impl Peer {
             Control::Forwarded { from: peer, text } => self.on_forwarded(from, peer, text, now),
             // Of films, and none is on.
             Control::HaveParts { .. } | Control::Holders { .. } | Control::RequestIndex { .. } => {}
-            Control::Status { slots, free, ages, yields, wait, idle } => {
-                let status = crate::neighbours::Status { slots, free, ages, yields, wait, idle };
+            Control::Status { slots, free, ages, yields, wait, idle, tracks } => {
+                let tracks = tracks.unwrap_or(TrackSet::ALL);
+                let status = crate::neighbours::Status { slots, free, ages, yields, wait, idle, tracks };
                 self.on_status(from, status, now);
             }
         }
@@ -309,11 +332,12 @@ impl Peer {
 
     fn on_catalog(&mut self, mut catalog: CatalogFacts, now: Instant) {
         let n_tracks = catalog.tracks.len().min(cardume_wire::link::HAVE_TRACK_LIMIT);
-        let reels = core::mem::take(&mut catalog.reels);
+        let mut reels = core::mem::take(&mut catalog.reels);
         self.window.reset(catalog);
         for (_, neighbour) in self.neighbours.iter_mut() {
             neighbour.reset(n_tracks);
         }
+        self.tune(now);
         self.timeline = None;
         self.joining = Joining::default();
         self.asked_descriptors.clear();
@@ -321,6 +345,7 @@ impl Peer {
         self.pacer.retain(|_| false);
         self.pacer.set_limit(self.config.uplink_limit, self.burst_len(), now);
         self.playhead.reset(now);
+        reels.retain(|reel| self.playing.contains(reel.track));
         self.begin_film(&reels, now);
         self.told_epoch(now);
         self.choose_providers_soon(now);
@@ -342,6 +367,7 @@ impl Peer {
         if self.config.role == Role::Viewer {
             self.ask_descriptors(now);
             self.choose_providers(now);
+            self.adapt(now);
             self.aim(now);
             if self.timeline.is_some() {
                 self.repair(now);

@@ -30,6 +30,7 @@ impl Peer {
         }
         self.deliver(now);
         self.skip(now);
+        self.cut(now);
         match self.playhead.decide(self.wall_us(now), now) {
             Some(Action::SetRate(rate)) => self.outputs.push_back(Output::SetRate(rate)),
             Some(Action::Seek(to_us)) => self.outputs.push_back(Output::Seek { to_us }),
@@ -44,10 +45,11 @@ impl Peer {
     /// Delivers what is whole and next.
     pub(super) fn deliver(&mut self, now: Instant) {
         self.begin(now);
-        for index in 0..self.window.tracks().len() {
+        for index in self.played() {
             while let Some(part) = next_whole(&self.window.tracks()[index]) {
                 let track = &mut self.window.tracks_mut()[index];
                 track.next = Some(part.id.sequence.saturating_add(1));
+                track.delivered_us = part.end_us;
                 self.playhead.delivered(part.start_us, part.captured_at.0, now);
                 self.outputs.push_back(Output::Deliver { part: part.id });
             }
@@ -58,7 +60,7 @@ impl Peer {
     /// Shows the first picture as soon as all tracks have begun.
     fn show(&mut self) {
         let Some((start_us, _)) = self.timeline else { return };
-        let has_begun = self.window.tracks().iter().all(|track| track.next.is_some());
+        let has_begun = self.has_begun();
         if has_begun && self.playhead.show() {
             self.outputs.push_back(Output::SetRate(0.0));
             self.outputs.push_back(Output::Seek { to_us: start_us });
@@ -68,10 +70,30 @@ impl Peer {
     /// Media time at which a joiner's timeline begins: the newest place where decoding can begin that is not after
     /// what should be on screen; the oldest one if all are.
     pub(super) fn join_start(&self, goal_us: u64) -> Option<u64> {
-        let tracks = self.window.tracks();
-        let leading = tracks.iter().find(|track| track.facts.is_video).or_else(|| tracks.first())?;
+        let (_, leading) = self.leading()?;
         let starts = || leading.parts().filter(|part| part.is_independent).map(|part| part.start_us);
         starts().rfind(|start| *start <= goal_us.saturating_add(JOIN_SLACK)).or_else(|| starts().next())
+    }
+
+    /// The picture that is shown, or what is in its place; with its index.
+    pub(super) fn leading(&self) -> Option<(usize, &TrackWindow)> {
+        let played = || {
+            let tracks = self.window.tracks().iter().enumerate();
+            tracks.filter(|(_, track)| self.playing.contains(track.facts.id))
+        };
+        played().find(|(_, track)| track.facts.is_video).or_else(|| played().next())
+    }
+
+    /// Indexes of the tracks that go to the player.
+    fn played(&self) -> Vec<usize> {
+        let tracks = self.window.tracks().iter().enumerate();
+        tracks.filter(|(_, track)| self.playing.contains(track.facts.id)).map(|(index, _)| index).collect()
+    }
+
+    /// Whether every track that is to be shown has begun.
+    fn has_begun(&self) -> bool {
+        let mut tracks = self.window.tracks().iter();
+        tracks.all(|track| track.next.is_some() || !self.playing.contains(track.facts.id))
     }
 
     /// The part that a joiner's track begins with.
@@ -119,11 +141,11 @@ impl Peer {
     /// Decides with which part each track begins, as soon as that part is whole: the leading track first, the others
     /// where it began.
     fn begin(&mut self, now: Instant) {
-        if self.window.tracks().iter().all(|track| track.next.is_some()) {
+        if self.has_begun() {
             return;
         }
         let Some(start_us) = self.timeline_start(now) else { return };
-        let leading = self.window.tracks().iter().position(|track| track.facts.is_video).unwrap_or(0);
+        let leading = self.leading().map_or(0, |(index, _)| index);
         if self.timeline.is_none() {
             self.begin_track(leading, start_us, now);
             if self.window.tracks().get(leading).is_none_or(|track| track.next.is_none()) {
@@ -131,7 +153,7 @@ impl Peer {
             }
             self.timeline = Some((start_us, now));
         }
-        for index in 0..self.window.tracks().len() {
+        for index in self.played() {
             self.begin_track(index, start_us, now);
         }
     }
@@ -150,7 +172,7 @@ impl Peer {
 
     /// Gives up what is too late, where there is something whole to go on with.
     fn skip(&mut self, now: Instant) {
-        for index in 0..self.window.tracks().len() {
+        for index in self.played() {
             let track = &self.window.tracks()[index];
             let Some((next, to)) = track.next.zip(self.way_on(track, now)) else { continue };
             self.counts.n_skipped_parts += u64::from(to.saturating_sub(next));
@@ -181,7 +203,7 @@ impl Peer {
     }
 
     /// Whether the playhead waits for the part, or has passed it.
-    fn is_overdue(&self, part: &PartFacts, now: Instant) -> bool {
+    pub(super) fn is_overdue(&self, part: &PartFacts, now: Instant) -> bool {
         let Some(position) = self.playhead.position(now) else { return false };
         let is_waiting = self.playhead.stalled_for(now).is_some_and(|stalled| stalled > SKIP_GRACE);
         let is_next = part.start_us <= position.saturating_add(micros(SKIP_GRACE));

@@ -2,8 +2,8 @@
 
 use core::time::Duration;
 
-use cardume_wire::link::{Control, PATH_LIMIT};
-use cardume_wire::{PeerId, Stripe, TrackSet};
+use cardume_wire::link::PATH_LIMIT;
+use cardume_wire::{PeerId, Stripe};
 
 use super::Peer;
 
@@ -42,7 +42,7 @@ impl Peer {
         if is_circle && (lane.provider_is(from) || lane.successor_is(from)) {
             lane.drop_peer(from);
             lane.refuse(from, now + REFUSED_FOR);
-            self.send_control(from, Control::Unsubscribe { stripe }, now);
+            self.unsubscribe(from, stripe, now);
             self.choose_providers_soon(now);
         } else if lane.provider_is(from) {
             self.on_path_update(stripe, path, now);
@@ -56,7 +56,7 @@ impl Peer {
                 self.promote(stripe, now);
             }
         } else {
-            self.send_control(from, Control::Unsubscribe { stripe }, now);
+            self.unsubscribe(from, stripe, now);
         }
     }
 
@@ -68,6 +68,7 @@ impl Peer {
             (false, false) => SERVER_REFUSED_FOR,
         };
         let until = now + wait + self.random_time(wait);
+        let has_alternatives = self.has_alternatives();
         let lane = self.stripes.lane_mut(stripe);
         lane.refuse(from, until);
         if lane.successor_is(from) {
@@ -75,6 +76,10 @@ impl Peer {
         }
         if let Some(provider) = lane.provider.as_mut().filter(|provider| provider.peer == from) {
             provider.leaving_since.get_or_insert(now);
+            if has_alternatives {
+                // Few may watch this: there may be nobody else, whatever was said while there was.
+                lane.forgive(PeerId::SERVER);
+            }
         }
         // Who has the server to ask need not wander from neighbour to neighbour.
         if from.is_server() || !self.has_server() {
@@ -139,7 +144,7 @@ impl Peer {
         lane.improve_at = now + wait;
         let old = lane.promote(now);
         if let Some(old) = old {
-            self.send_control(old, Control::Unsubscribe { stripe }, now);
+            self.unsubscribe(old, stripe, now);
         }
         self.tell_path(stripe, now);
     }
@@ -178,7 +183,7 @@ impl Peer {
         }
         if let Some(late) = lane.expire(now) {
             lane.refuse(late, now + REFUSED_FOR * 3);
-            self.send_control(late, Control::Unsubscribe { stripe }, now);
+            self.unsubscribe(late, stripe, now);
         }
     }
 
@@ -203,11 +208,9 @@ impl Peer {
         if is_server_new_to_us || !peer.is_server() {
             self.tell_all(peer, now);
         }
-        let slots = u16::try_from(self.n_slots()).unwrap_or(u16::MAX);
         let is_starving = is_needed && !self.is_still_fed(stripe, now);
-        let ask = Control::Subscribe { stripe, tracks: TrackSet::ALL, slots, is_starving };
         self.stripes.lane_mut(stripe).successor = Some(Successor { peer, asked_at: now, accepted: None });
-        self.send_control(peer, ask, now);
+        self.send_subscribe(peer, stripe, is_starving, now);
     }
 
     /// Whom we were sent to, a neighbour with room, the server, and without one anybody, in this order.
@@ -234,7 +237,7 @@ impl Peer {
     /// Whether somebody whom we were sent to can be asked: what it says of its room is older than what we were told.
     fn may_ask_hinted(&self, peer: PeerId, stripe: Stripe, now: Instant) -> bool {
         let lane = self.stripes.lane(stripe);
-        self.neighbours.get(peer).is_some()
+        self.neighbours.get(peer).is_some_and(|link| link.gets(self.stripes.tracks))
             && !lane.provider_is(peer)
             && !self.is_silent(peer, now)
             && self.uploads.child(peer, stripe).is_none()
@@ -267,10 +270,10 @@ impl Peer {
 
     fn may_ask(&self, peer: PeerId, stripe: Stripe, now: Instant) -> bool {
         let lane = self.stripes.lane(stripe);
-        let is_able = self
-            .neighbours
-            .get(peer)
-            .is_some_and(|link| link.is_greeted && (peer.is_server() || link.age(stripe).is_some()));
+        let is_able = self.neighbours.get(peer).is_some_and(|link| {
+            let has_stripe = peer.is_server() || link.age(stripe).is_some();
+            link.is_greeted && has_stripe && link.gets(self.stripes.tracks)
+        });
         let is_out = lane.provider_is(peer) || lane.is_refused(peer, now) || self.is_silent(peer, now);
         is_able && !is_out && self.uploads.child(peer, stripe).is_none()
     }
@@ -337,7 +340,7 @@ impl Peer {
         self.window.tracks().iter().any(|track| track.held().next().is_some())
     }
 
-    fn random_time(&mut self, limit: Duration) -> Duration {
+    pub(super) fn random_time(&mut self, limit: Duration) -> Duration {
         Duration::from_micros(self.random_below(crate::time::micros(limit)))
     }
 }

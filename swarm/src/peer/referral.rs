@@ -1,7 +1,7 @@
 //! To whom those are sent that we do not feed.
 
 use cardume_wire::link::{Control, HINT_LIMIT};
-use cardume_wire::{PeerId, Stripe};
+use cardume_wire::{PeerId, Stripe, TrackSet};
 use rand_chacha::rand_core::Rng;
 
 use super::Peer;
@@ -12,15 +12,15 @@ use crate::uploads::Claim;
 use crate::{Instant, Role};
 
 impl Peer {
-    pub(super) fn refuse(&mut self, peer: PeerId, stripe: Stripe, now: Instant) {
-        let hints = self.hints(peer, stripe, &[]);
+    pub(super) fn refuse(&mut self, peer: PeerId, stripe: Stripe, tracks: TrackSet, now: Instant) {
+        let hints = self.hints(peer, stripe, tracks, &[]);
         self.send_control(peer, Control::Refuse { stripe, hints }, now);
     }
 
     /// The server sends whom it cannot take where there is room; who is fed already, only to shorter paths.
     pub(super) fn refuse_asker(&mut self, peer: PeerId, ask: Ask, now: Instant) {
         if self.config.role == Role::Viewer {
-            self.refuse(peer, ask.stripe, now);
+            self.refuse(peer, ask.stripe, ask.tracks, now);
             return;
         }
         let own_age = self.neighbours.get(peer).and_then(|link| Some(link.status?.ages[ask.stripe.index()]));
@@ -33,21 +33,29 @@ impl Peer {
             Claim::Contributes if !ask.is_starving => Claim::Idle,
             claim => claim,
         };
-        let search = Search { asker: peer, stripe: ask.stripe, claim, age_limit };
+        let search = Search { asker: peer, stripe: ask.stripe, tracks: ask.tracks, claim, age_limit };
         let hints = self.search(search, now).into_iter().collect();
         self.send_control(peer, Control::Refuse { stripe: ask.stripe, hints }, now);
     }
 
     /// Those who may take the asker: named ones, then children with room, then other neighbours with room, then
     /// any child.
-    pub(super) fn hints(&self, asker: PeerId, stripe: Stripe, first: &[PeerId]) -> Vec<PeerId> {
+    pub(super) fn hints(
+        &self,
+        asker: PeerId,
+        stripe: Stripe,
+        tracks: TrackSet,
+        first: &[PeerId],
+    ) -> Vec<PeerId> {
         let has_room = |peer: PeerId| {
             let link = self.neighbours.get(peer);
             link.is_some_and(|link| {
-                link.age(stripe).is_some() && link.status.is_some_and(|status| status.free > 0)
+                link.age(stripe).is_some()
+                    && link.gets(tracks)
+                    && link.status.is_some_and(|status| status.free > 0)
             })
         };
-        let children = || self.uploads.children(stripe);
+        let children = || self.uploads.children(stripe).filter(|(_, child)| child.tracks.includes(tracks));
         let said: Vec<(Claim, u16, PeerId)> =
             children().map(|(peer, child)| (child.claim, child.slots, peer)).collect();
         let mut able = said;

@@ -204,7 +204,11 @@ impl Peer {
         let in_need = Stripe::all().map(|stripe| self.needs_provider(stripe, now)).collect::<Vec<_>>();
         let is_joining = self.playhead.position(now).is_none();
         for (index, track) in self.window.tracks().iter().enumerate() {
-            let Some(next) = track.next.or_else(|| self.join_sequence(track, now)) else { continue };
+            if !self.is_repaired(track.facts.id) {
+                continue;
+            }
+            let begun = track.next.or_else(|| self.awaited(track));
+            let Some(next) = begun.or_else(|| self.join_sequence(track, now)) else { continue };
             for part in track.parts_from(next) {
                 if !is_joining && self.plays_at(part, now).is_some_and(|at| now.since(at) > GIVE_UP) {
                     continue;
@@ -225,7 +229,7 @@ impl Peer {
                     let margin = if n_tries > 0 { RETRY_MARGIN * (1 << n_tries.min(4)) } else { margin };
                     let is_late = (is_orphan || is_joining || n_tries > 0) && now.since(since) > margin;
                     let is_urgent = !is_joining
-                        && track.next.is_some()
+                        && begun.is_some()
                         && n_tries == 0
                         && plays_in < URGENT
                         && now.since(since) > SPREAD;
@@ -277,7 +281,7 @@ impl Peer {
                 && link.is_greeted
                 && link.n_asked < ASK_LIMIT
                 && link.busy_until <= now
-                && link.may_hold(index, want.block.number, age)
+                && link.may_hold(index, want.block, age)
         });
         let able: Vec<(u32, PeerId)> = able.map(|(peer, link)| (link.n_asked, peer)).collect();
         let able: Vec<(u32, PeerId)> =

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use cardume_wire::link::{Control, UNKNOWN_AGE};
-use cardume_wire::{PeerId, STRIPE_COUNT, Stripe};
+use cardume_wire::{PeerId, STRIPE_COUNT, Stripe, TrackSet};
 
 use super::Peer;
 use crate::uploads::{Child, Claim};
@@ -85,13 +85,14 @@ impl Peer {
         let n_idle = self.n_children(|child| child.claim == Claim::Idle);
         let [slots, free, yields, idle] =
             [self.n_slots(), self.n_free(), n_leaves, n_idle].map(|n| u16::try_from(n).unwrap_or(u16::MAX));
-        Control::Status { slots, free, ages, yields, wait: self.wait_ms(), idle }
+        let tracks = self.has_alternatives().then(|| self.pushable_tracks());
+        Control::Status { slots, free, ages, yields, wait: self.wait_ms(), idle, tracks }
     }
 
     /// Milliseconds until one child more would have its share of the largest part, after all others.
     pub(super) fn wait_ms(&self) -> u16 {
         let Some(rate) = self.pacer.rate().filter(|rate| rate.0 > 0) else { return 0 };
-        let bits = 8 * self.window.burst_len() * (self.uploads.n_used() as u64 + 1);
+        let bits = 8 * self.window.burst_len() * (self.n_used() as u64 + 1);
         u16::try_from(bits.saturating_mul(1000) / rate.0).unwrap_or(UNKNOWN_AGE - 1)
     }
 
@@ -102,16 +103,16 @@ impl Peer {
     }
 }
 
-fn room_in(status: &Control) -> Option<(u16, u16)> {
+fn room_in(status: &Control) -> Option<(u16, u16, Option<TrackSet>)> {
     match status {
-        Control::Status { slots, free, .. } => Some((*slots, *free)),
+        Control::Status { slots, free, tracks, .. } => Some((*slots, *free, *tracks)),
         _ => None,
     }
 }
 
 fn is_news(told: &Control, status: &Control) -> bool {
     let (
-        Control::Status { slots, free, ages, yields, wait, idle },
+        Control::Status { slots, free, ages, yields, wait, idle, tracks },
         Control::Status {
             slots: slots2,
             free: free2,
@@ -119,6 +120,7 @@ fn is_news(told: &Control, status: &Control) -> bool {
             yields: yields2,
             wait: wait2,
             idle: idle2,
+            tracks: tracks2,
         },
     ) = (told, status)
     else {
@@ -126,6 +128,7 @@ fn is_news(told: &Control, status: &Control) -> bool {
     };
     let has_moved = |(a, b): (&u16, &u16)| a.abs_diff(*b) > AGE_STEP;
     slots != slots2
+        || tracks != tracks2
         || (*free == 0) != (*free2 == 0)
         || (*yields == 0) != (*yields2 == 0)
         || (*idle == 0) != (*idle2 == 0)

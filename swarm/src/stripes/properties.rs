@@ -173,7 +173,7 @@ fn starving_is_counted_from_its_beginning_to_the_next_provider() {
 
 #[test]
 fn an_age_is_told_only_of_stripes_that_are_as_new_as_there_is() {
-    let mut stripes = Stripes::default();
+    let mut stripes = Stripes::new(TrackSet::ALL);
     for (stripe, age) in Stripe::all().zip([None, Some(70), Some(120_000)]) {
         *stripes.lane_mut(stripe) = fed(0);
         let provider = stripes.lane_mut(stripe).provider.as_mut().expect("it is fed");

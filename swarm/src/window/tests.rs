@@ -183,7 +183,7 @@ fn compare(window: &Window, account: &Account) -> Result<(), TestCaseError> {
     prop_assert!(track.held().eq(of(|block| *block == Block::Held)));
     let asked: Vec<BlockNumber> = of(|block| matches!(block, Block::Asked { .. })).map(BlockNumber).collect();
     prop_assert_eq!(track.open_numbers(), asked);
-    prop_assert_eq!(window.byte_rate(), account.byte_rate());
+    prop_assert_eq!(window.byte_rate(TrackSet::ALL), account.byte_rate());
     Ok(())
 }
 
@@ -224,7 +224,7 @@ proptest! {
 #[test]
 fn the_longest_block_and_a_stripes_share_are_of_the_largest_part() {
     let mut window = window();
-    assert_eq!((window.burst_len(), window.block_len(), window.byte_rate()), (0, 0, None));
+    assert_eq!((window.burst_len(), window.block_len(), window.byte_rate(TrackSet::ALL)), (0, 0, None));
     for sequence in 0..4 {
         window.tracks_mut()[0].insert_part(part(sequence), Instant::default());
     }

@@ -10,11 +10,14 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
 
 use crate::Stream;
+use crate::library::TRACK_COUNT;
 
 /// The tracker's clock when a run begins.
 pub(crate) const WALL_AT_START: u64 = 1_800_000_000_000_000;
 const VIDEO: TrackId = TrackId(0);
 const AUDIO: TrackId = TrackId(1);
+/// The first of the pictures with less than all the stream's rate.
+const OTHERS: u8 = 2;
 
 /// One broadcast.
 #[derive(Debug)]
@@ -25,7 +28,7 @@ pub(crate) struct Broadcast {
     stream: Stream,
     part_us: u64,
     sequence: u32,
-    next_blocks: [u32; 2],
+    next_blocks: [u32; TRACK_COUNT],
 }
 
 impl Broadcast {
@@ -36,7 +39,7 @@ impl Broadcast {
             stream: stream.clone(),
             part_us: micros(stream.part),
             sequence: 0,
-            next_blocks: [0; 2],
+            next_blocks: [0; TRACK_COUNT],
         }
     }
 
@@ -44,6 +47,7 @@ impl Broadcast {
         let track = |id, is_video, rate| TrackFacts { id, is_video, bitrate: BitsPerSec(rate) };
         let mut tracks = vec![track(VIDEO, true, self.stream.video_rate())];
         tracks.extend((self.stream.sound_rate > 0).then(|| track(AUDIO, false, self.stream.sound_rate)));
+        tracks.extend(self.others().map(|(id, rate)| track(id, true, rate)));
         CatalogFacts { epoch: self.epoch, tracks, len: 1_800, reels: Vec::new() }
     }
 
@@ -63,8 +67,16 @@ impl Broadcast {
         if sound_rate > 0 {
             parts.push(self.part(AUDIO, audio_len, true));
         }
+        for (track, rate) in self.others().collect::<Vec<_>>() {
+            parts.push(self.part(track, video_len * rate / self.stream.video_rate(), is_key));
+        }
         self.sequence += 1;
         parts
+    }
+
+    /// The pictures with less than all the stream's rate.
+    fn others(&self) -> impl Iterator<Item = (TrackId, u64)> {
+        (OTHERS..).map(TrackId).zip(self.stream.renditions.iter().copied())
     }
 
     fn part(&mut self, track: TrackId, len: u64, is_independent: bool) -> PartFacts {

@@ -18,14 +18,16 @@ mod population;
 mod queue;
 mod report;
 mod scenario;
+mod shown;
 mod store;
 mod world;
 
 pub use cost::Cost;
 pub use population::{Manners, Population};
-pub use report::{Goal, OnTime, Report, ServerReport, ViewerReport};
+pub use report::{Goal, OnTime, Renditions, Report, ServerReport, ViewerReport};
 pub use scenario::{
-    Access, Audience, Churn, Clocks, Film, Freezes, Incident, Nats, Network, Phase, RoundTrips, Scenario,
-    ScenarioError, Seeks, Server, Spacing, Stay, Stream, UplinkClass, Uplinks, What, Who, names,
+    Access, Audience, Churn, Clocks, Dips, Film, Freezes, Incident, Nats, Network, Phase, RoundTrips,
+    Scenario, ScenarioError, Seeks, Server, Slow, Spacing, Stay, Stream, UplinkClass, Uplinks, What, Who,
+    names,
 };
 pub use world::{Progress, World};

@@ -4,8 +4,15 @@ use cardume_media::PartId;
 use cardume_swarm::PartFacts;
 use cardume_wire::{BlockId, Epoch, TrackId};
 
-/// Tracks of a broadcast at most: a picture and a sound.
-pub(crate) const TRACK_COUNT: usize = 2;
+/// Tracks of a broadcast at most: as many as a peer looks at.
+pub(crate) const TRACK_COUNT: usize = cardume_wire::link::HAVE_TRACK_LIMIT;
+/// The track with the sound.
+const SOUND: TrackId = TrackId(1);
+
+/// Whether a track is the sound; all others are pictures, of which one is shown.
+pub(crate) fn is_sound(track: TrackId) -> bool {
+    track == SOUND
+}
 
 /// One part and when the server had it.
 #[derive(Clone, Copy, Debug)]

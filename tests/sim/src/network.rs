@@ -206,6 +206,11 @@ impl Downlink {
         Self { rate, free_at: 0 }
     }
 
+    /// What comes from now on takes its time at this rate, bits per second.
+    pub(crate) fn set_rate(&mut self, rate: u64) {
+        self.rate = rate;
+    }
+
     /// When a message that gets here now is through.
     pub(crate) fn take(&mut self, len: usize, now: u64) -> u64 {
         self.free_at = self.free_at.max(now) + duration(len, self.rate);

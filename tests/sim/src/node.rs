@@ -12,6 +12,7 @@ use crate::library::TRACK_COUNT;
 use crate::map::Home;
 use crate::network::{Downlink, Uplink};
 use crate::player::Player;
+use crate::shown::Shown;
 use crate::store::Store;
 
 /// Distance between two samples of the latency.
@@ -62,6 +63,8 @@ pub(crate) struct Node {
     pub(crate) timer_at: Option<u64>,
     /// Parts delivered last, by track: they come in order.
     pub(crate) delivered: [Option<(u32, u32)>; TRACK_COUNT],
+    /// Which rendition went to the element when.
+    pub(crate) shown: Shown,
     /// Samples of the true latency, microseconds.
     pub(crate) latencies: Vec<u32>,
     /// Blocks whose deadline lay between its first moving picture and its end.
@@ -142,6 +145,7 @@ impl Node {
             wall_error: 0,
             timer_at: None,
             delivered: [None; TRACK_COUNT],
+            shown: Shown::default(),
             latencies: Vec::new(),
             due: Due::default(),
             due_after_failure: Due::default(),

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use cardume_swarm::{PartFacts, PlayerState};
-use cardume_wire::{TrackId, WallTime};
+use cardume_wire::WallTime;
+
+use crate::library::is_sound;
 
 /// A seek takes this long, microseconds.
 const SEEK: u64 = 30_000;
@@ -12,11 +14,18 @@ const RESUME_AHEAD: u64 = 60_000;
 /// Media kept behind the playhead.
 const KEEP_BEHIND: u64 = 20_000_000;
 
+/// What has a buffer of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Kind {
+    is_sound: bool,
+}
+
 /// One node's element, in virtual time.
 #[derive(Debug, Default)]
 pub(crate) struct Player {
-    ranges: BTreeMap<TrackId, Vec<(u64, u64)>>,
-    n_tracks: usize,
+    /// Of picture and sound, whichever track it is of.
+    ranges: BTreeMap<Kind, Vec<(u64, u64)>>,
+    n_kinds: usize,
     /// Captured-at less media time.
     offset: Option<i128>,
     playhead: f64,
@@ -42,11 +51,11 @@ pub(crate) struct Player {
 }
 
 impl Player {
-    pub(crate) fn attach(&mut self, n_tracks: usize, now: u64) {
+    pub(crate) fn attach(&mut self, n_kinds: usize, now: u64) {
         self.advance(now);
         self.end_stall(now);
         *self = Self {
-            n_tracks,
+            n_kinds,
             at: now,
             rate: self.rate.max(0.5),
             started_at: self.started_at,
@@ -63,7 +72,7 @@ impl Player {
         self.advance(now);
         self.offset = Some(i128::from(part.captured_at.0) - i128::from(part.start_us));
         let keep = self.position().saturating_sub(KEEP_BEHIND);
-        let ranges = self.ranges.entry(part.id.track).or_default();
+        let ranges = self.ranges.entry(Kind { is_sound: is_sound(part.id.track) }).or_default();
         add(ranges, (part.start_us, part.end_us));
         if keep > 0 {
             ranges.retain(|(_, end)| *end > keep);
@@ -221,13 +230,13 @@ impl Player {
         self.playhead.round() as u64
     }
 
-    /// Where all tracks have media.
+    /// Where picture and sound have media.
     fn buffered(&self) -> Vec<(u64, u64)> {
-        let mut tracks = self.ranges.values();
-        let Some(first) = tracks.next().filter(|_| self.ranges.len() == self.n_tracks) else {
+        let mut kinds = self.ranges.values();
+        let Some(first) = kinds.next().filter(|_| self.ranges.len() == self.n_kinds) else {
             return Vec::new();
         };
-        tracks.fold(first.clone(), |common, track| intersect(&common, track))
+        kinds.fold(first.clone(), |common, kind| intersect(&common, kind))
     }
 }
 

@@ -27,6 +27,8 @@ enum Use {
     Home,
     Drift,
     Seeks,
+    Downlink,
+    Dips,
 }
 
 /// How a viewer behaves.
@@ -75,6 +77,25 @@ impl<'a> Population<'a> {
     /// A viewer's uplink in bits per second.
     pub fn uplink(&self, viewer: PeerId) -> u64 {
         self.scenario.uplink(self.of_one(viewer, Use::Uplink))
+    }
+
+    /// A viewer's downlink in bits per second, outside dips.
+    pub(crate) fn downlink(&self, viewer: PeerId) -> u64 {
+        let access = &self.scenario.access;
+        let mut place = self.of_one(viewer, Use::Downlink) % 100;
+        for slow in &access.slow {
+            if place < slow.viewers_percent {
+                return slow.downlink;
+            }
+            place -= slow.viewers_percent;
+        }
+        access.downlink
+    }
+
+    /// Whether a viewer's downlink is slower now and then.
+    pub(crate) fn dips(&self, viewer: PeerId) -> bool {
+        let percent = self.scenario.access.dips.as_ref().map_or(0, |dips| dips.viewers_percent);
+        self.of_one(viewer, Use::Dips) % 100 < percent
     }
 
     /// How a viewer behaves.

@@ -7,6 +7,7 @@ use cardume_swarm::PartFacts;
 use cardume_wire::{BlockId, BlockNumber, Epoch, PeerId};
 
 use crate::library::{Library, TRACK_COUNT};
+use crate::shown::Shown;
 
 /// Blocks held back for their descriptor at most, as in the session.
 const UNVERIFIED_LIMIT: usize = 256;
@@ -135,11 +136,12 @@ impl Store {
     }
 
     /// Says of each part whose deadline has passed, and was not said yet, how many blocks it has and how many were here
-    /// in time. Parts with a deadline before `from` are left out.
+    /// in time. Parts with a deadline before `from`, and of renditions that were not shown, are left out.
     pub(crate) fn judge(
         &mut self,
         library: &Library,
         deadlines: Deadlines,
+        shown: &Shown,
         mut verdict: impl FnMut(u64, u32, u32),
     ) {
         if self.epoch.is_none() || self.epoch != library.epoch() {
@@ -156,7 +158,9 @@ impl Store {
                     break;
                 }
                 let slot = row.slot_mut(part.facts.id.sequence).map_or(Slot::default(), |slot| *slot);
-                verdict(deadline, part.facts.n_blocks, slot.on_time.count_ones());
+                if shown.contains(part.facts.id) {
+                    verdict(deadline, part.facts.n_blocks, slot.on_time.count_ones());
+                }
                 judged_before += 1;
             }
             row.judged_before = u32::try_from(judged_before).unwrap_or(u32::MAX);
@@ -317,7 +321,10 @@ mod tests {
         // Deadlines lie at 3, 4, 5 and 6 s: the first is before the start, the last has not come.
         for until in [4_500_000, 5_500_000] {
             let deadlines = Deadlines { latency: 2_000_000, from: 3_500_000, until };
-            store.judge(&library, deadlines, |at, n, n_on_time| judged.push((at / 1_000_000, n, n_on_time)));
+            let shown = Shown::default();
+            store.judge(&library, deadlines, &shown, |at, n, n_on_time| {
+                judged.push((at / 1_000_000, n, n_on_time));
+            });
         }
         assert_eq!(judged, [(4, 2, 1), (5, 2, 0)]);
     }

@@ -68,6 +68,27 @@ fn what_is_wrong_is_named() {
         ("n = 10", "n = 0", "audience.phases.n is 0"),
         ("[access]", "[server]\nbudget_copies = nan\n[access]", "server.budget_copies is NaN"),
         ("n = 10", "n = -1", "line 21"),
+        (
+            "part_ms = 200",
+            "part_ms = 200\nrenditions = [1_000_000]",
+            "stream.renditions[0] is 1000000, not from 8000",
+        ),
+        (
+            "part_ms = 200",
+            "part_ms = 200\nrenditions = [1, 2, 3, 4, 5, 6, 7]",
+            "the number of stream.renditions is 7",
+        ),
+        (
+            "[access]",
+            "[access]\nslow = [{ viewers_percent = 101, downlink = 9_000 }]",
+            "access.slow[0].viewers_percent",
+        ),
+        (
+            "[access]",
+            "[access]\nslow = [{ viewers_percent = 9, downlink = 9 }]",
+            "access.slow[0].downlink is 9",
+        ),
+        ("[access]", "[access]\ndips = { viewers_percent = 1 }", "missing field `downlink`"),
         ("[access]", "[film]\nlength_ms = 100\n[access]", "film.length_ms is 100, not from 200"),
     ];
     for (from, to, wanted) in cases {

@@ -98,6 +98,21 @@ pub struct ServerReport {
     pub share_of_demand: f64,
 }
 
+/// Which renditions the viewers showed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Renditions {
+    /// Of each, by falling rate: bits per second of the picture, and its share of the time shown.
+    pub shares: Vec<(u64, f64)>,
+    /// Switches in an hour of viewing.
+    pub switches_per_hour: f64,
+    /// Viewers that ever switched, as a share.
+    pub switchers: f64,
+    /// The most that one viewer switched.
+    pub most_switches: usize,
+    /// Of those that switched: stalled seconds in an hour.
+    pub switchers_stalled_s_per_hour: f64,
+}
+
 /// A whole run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
@@ -164,6 +179,8 @@ pub struct Report {
     pub n_wrong_blocks: u64,
     /// Different viewers that got a wrong block from one polluter: median and most of all polluters.
     pub harmed_by_polluter: Option<[usize; 2]>,
+    /// What was shown of a broadcast with several renditions; `None` of one.
+    pub renditions: Option<Renditions>,
     /// Events of the simulation.
     pub n_events: u64,
     /// What must never happen and did.
@@ -218,6 +235,7 @@ impl Report {
             fairness: totals.fairness(),
             n_wrong_blocks: world.measures.n_wrong_blocks,
             harmed_by_polluter: totals.harmed(),
+            renditions: totals.renditions(world),
             n_events: world.n_events(),
             violations: world.violations.clone(),
             viewers,

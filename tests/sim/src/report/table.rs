@@ -2,7 +2,7 @@
 
 use core::fmt::Write;
 
-use super::{OnTime, Report, ServerReport};
+use super::{OnTime, Renditions, Report, ServerReport};
 
 impl Report {
     /// For people.
@@ -74,6 +74,10 @@ impl Report {
                 format!("p50 {k50}  p95 {k95}  max {k100} ms until the picture moves there"),
             ));
         }
+        if let Some(renditions) = &self.renditions {
+            rows.push(("renditions", renditions.row()));
+            rows.push(("switches", renditions.switches_row()));
+        }
         if let Some(share) = self.across_borders {
             rows.push(("networks", format!("{share:.3} of the bytes between viewers cross a border")));
         }
@@ -99,6 +103,20 @@ impl OnTime {
             self.viewers_at_99,
             self.viewers_at_99_5,
             survivors.unwrap_or_default()
+        )
+    }
+}
+
+impl Renditions {
+    fn row(&self) -> String {
+        let shares = self.shares.iter().map(|(rate, share)| format!("{} kbit/s {share:.3}", rate / 1000));
+        shares.collect::<Vec<_>>().join(", ") + " of the time"
+    }
+
+    fn switches_row(&self) -> String {
+        format!(
+            "{:.1} per viewer-hour; {:.3} of viewers, one {} times; these stalled {:.1} s/h",
+            self.switches_per_hour, self.switchers, self.most_switches, self.switchers_stalled_s_per_hour
         )
     }
 }

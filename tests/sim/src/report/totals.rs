@@ -1,8 +1,9 @@
 //! Sums over all viewers.
 
-use super::{OnTime, ServerReport, ViewerReport, at, mean, ratio};
+use super::{OnTime, Renditions, ServerReport, ViewerReport, at, mean, ratio};
 use crate::Manners;
 use crate::broadcast::micros;
+use crate::library::TRACK_COUNT;
 use crate::world::World;
 
 /// Contributors that were there for less, microseconds, say nothing about fairness.
@@ -30,6 +31,10 @@ pub(super) struct Totals {
     used: Vec<f64>,
     /// Of each polluter: how many viewers got wrong blocks from it.
     harmed: Vec<usize>,
+    /// Parts of each track that were shown.
+    n_parts: [u64; TRACK_COUNT],
+    /// Of each viewer how often it switched, and microseconds played and stalled.
+    switches: Vec<(usize, u64, u64)>,
 }
 
 impl Totals {
@@ -53,6 +58,10 @@ impl Totals {
         self.from_server += stats.from_server_len;
         self.wasted += stats.duplicate_len;
         self.requested += stats.n_requested;
+        for (all, its) in self.n_parts.iter_mut().zip(node.shown.n_parts) {
+            *all += its;
+        }
+        self.switches.push((node.shown.n_switches, played, stalled));
         self.present += present;
         self.due[0] += u64::from(node.due.n);
         self.due[1] += u64::from(node.due.n_on_time);
@@ -88,6 +97,31 @@ impl Totals {
             uplink,
             uplink_used,
         }
+    }
+
+    /// What was shown, where there was something to choose.
+    pub(super) fn renditions(&self, world: &World) -> Option<Renditions> {
+        let stream = &world.scenario.stream;
+        if stream.renditions.is_empty() {
+            return None;
+        }
+        let others = self.n_parts.iter().skip(2).copied().zip(stream.renditions.iter().copied());
+        let mut shown: Vec<(u64, u64)> =
+            core::iter::once((self.n_parts[0], stream.video_rate())).chain(others).collect();
+        shown.sort_by_key(|(_, rate)| core::cmp::Reverse(*rate));
+        let n_all: u64 = shown.iter().map(|(n, _)| n).sum();
+        let switchers = self.switches.iter().filter(|(n, ..)| *n > 0);
+        let (n, played, stalled) = switchers
+            .clone()
+            .fold((0, 0, 0), |sum, (n, played, stalled)| (sum.0 + n, sum.1 + played, sum.2 + stalled));
+        let watched = (self.played + self.stalled) as f64;
+        Some(Renditions {
+            shares: shown.into_iter().map(|(n, rate)| (rate, ratio(n as f64, n_all as f64))).collect(),
+            switches_per_hour: ratio(n as f64 * 3600e6, watched),
+            switchers: ratio(switchers.count() as f64, self.switches.len() as f64),
+            most_switches: self.switches.iter().map(|(n, ..)| *n).max().unwrap_or(0),
+            switchers_stalled_s_per_hour: ratio(stalled as f64 * 3600.0, (played + stalled) as f64),
+        })
     }
 
     pub(super) fn on_time(&self, judged: &[&ViewerReport]) -> OnTime {

@@ -8,6 +8,7 @@ use cardume_wire::link::block_count;
 
 use super::{Access, Audience, Freezes, Incident, Nats, RoundTrips, Scenario, Stream, Uplinks};
 
+use crate::library::TRACK_COUNT;
 use crate::store::BLOCKS_OF_PART_LIMIT;
 
 /// A field with a value that no run can have.
@@ -38,6 +39,12 @@ pub(super) fn check(scenario: &Scenario) -> Checked {
     time("clocks.error_ms", scenario.clocks.error, 0..=60_000)?;
     within("clocks.drift_ppm", scenario.clocks.drift_ppm, 0..=10_000)?;
     scenario.freezes.as_ref().map_or(Ok(()), freezes)?;
+    if scenario.film.is_some() && !scenario.stream.renditions.is_empty() {
+        return problem(
+            "stream.renditions",
+            "are given of a film, whose pictures are not chosen from".to_owned(),
+        );
+    }
     scenario.film.as_ref().map_or(Ok(()), |film| super::film::check(scenario, film))?;
     let incidents = scenario.incidents.iter().enumerate();
     incidents.into_iter().try_for_each(|(index, incident)| check_incident(index, incident))
@@ -46,6 +53,10 @@ pub(super) fn check(scenario: &Scenario) -> Checked {
 fn stream(stream: &Stream) -> Checked {
     within("stream.rate", stream.rate, 8_000..=1_000_000_000)?;
     within("stream.sound_rate", stream.sound_rate, 0..=stream.rate - 1)?;
+    within("the number of stream.renditions", stream.renditions.len(), 0..=TRACK_COUNT - 2)?;
+    for (index, rate) in stream.renditions.iter().enumerate() {
+        within(&format!("stream.renditions[{index}]"), *rate, 8_000..=stream.video_rate() - 1)?;
+    }
     time("stream.part_ms", stream.part, 10..=10_000)?;
     within("stream.parts_per_group", stream.parts_per_group, 1..=10_000)?;
     within("stream.key_weight", stream.key_weight, 1..=100)?;
@@ -57,8 +68,23 @@ fn stream(stream: &Stream) -> Checked {
     time("stream.begins_at_ms", stream.begins_at, 0..=86_400_000)
 }
 
+fn downlinks(access: &Access) -> Checked {
+    for (index, slow) in access.slow.iter().enumerate() {
+        within(&format!("access.slow[{index}].viewers_percent"), slow.viewers_percent, PERCENT)?;
+        within(&format!("access.slow[{index}].downlink"), slow.downlink, RATES)?;
+    }
+    let n_slow = access.slow.iter().map(|slow| slow.viewers_percent).sum();
+    within("the sum of access.slow[..].viewers_percent", n_slow, PERCENT)?;
+    let Some(dips) = &access.dips else { return Ok(()) };
+    within("access.dips.viewers_percent", dips.viewers_percent, PERCENT)?;
+    within("access.dips.downlink", dips.downlink, RATES)?;
+    time("access.dips.interval_ms", dips.interval, 100..=86_400_000)?;
+    time("access.dips.length_ms", dips.length, 1..=86_400_000)
+}
+
 fn access(access: &Access) -> Checked {
     within("access.downlink", access.downlink, RATES)?;
+    downlinks(access)?;
     if let Some(index) = access.resource_index {
         within("access.resource_index", index, 0.01..=1000.0)?;
     }

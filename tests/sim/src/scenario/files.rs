@@ -15,7 +15,7 @@ macro_rules! built_in {
 }
 
 /// The built-in scenarios by name.
-const FILES: [(&str, &str); 30] = built_in![
+const FILES: [(&str, &str); 31] = built_in![
     "first-light",
     "kill-feeder",
     "budget",
@@ -46,6 +46,7 @@ const FILES: [(&str, &str); 30] = built_in![
     "freezes",
     "vod",
     "vod-flash",
+    "abr",
 ];
 
 /// Why there is no scenario.

@@ -58,6 +58,10 @@ pub struct Stream {
     /// Bits per second of these that are sound; 0 is no track of its own.
     #[serde(default)]
     pub sound_rate: u64,
+    /// Bits per second of further pictures of the same, each less than the one of `rate`; viewers watch what their
+    /// downlinks bear.
+    #[serde(default)]
+    pub renditions: Vec<u64>,
     /// Length of a part.
     #[serde(rename = "part_ms", deserialize_with = "millis")]
     pub part: Duration,
@@ -97,8 +101,39 @@ pub struct Access {
     pub resource_index: Option<f64>,
     /// Whether viewers know their uplink (the cap they chose), or have to find out.
     pub is_known: bool,
-    /// Downlink of every viewer in bits per second.
+    /// Downlink of every viewer in bits per second, but for those of the slow classes.
     pub downlink: u64,
+    /// Classes of viewers with a slower downlink.
+    #[serde(default)]
+    pub slow: Vec<Slow>,
+    /// Downlinks that are slower for a while now and then; none when left out.
+    pub dips: Option<Dips>,
+}
+
+/// Viewers with a slower downlink than others.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Slow {
+    /// Their share, in hundredths.
+    pub viewers_percent: u64,
+    /// Bits per second.
+    pub downlink: u64,
+}
+
+/// Downlinks that are slower for a while now and then: somebody else in the house wants something.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dips {
+    /// Share of the viewers to whom it happens, in hundredths.
+    pub viewers_percent: u64,
+    /// Bits per second that are left, of those that have more.
+    pub downlink: u64,
+    /// From the end of one to the begin of the next of one viewer, on average.
+    #[serde(rename = "interval_ms", deserialize_with = "millis")]
+    pub interval: Duration,
+    /// How long each is.
+    #[serde(rename = "length_ms", deserialize_with = "millis")]
+    pub length: Duration,
 }
 
 /// What lies between two access links.

@@ -27,7 +27,7 @@ impl World {
         let (due, due_after_failure, measures) =
             (&mut node.due, &mut node.due_after_failure, &mut self.measures);
         let deadlines = Deadlines { latency, from, until: self.now };
-        node.store.judge(&self.library, deadlines, |deadline, n_due, n_on_time| {
+        node.store.judge(&self.library, deadlines, &node.shown, |deadline, n_due, n_on_time| {
             due.add(n_due, n_on_time);
             if after_failure.as_ref().is_some_and(|stretch| stretch.contains(&deadline)) {
                 due_after_failure.add(n_due, n_on_time);

@@ -2,6 +2,7 @@
 
 mod alive;
 mod census;
+mod dips;
 mod film;
 mod freezing;
 mod geography;
@@ -120,6 +121,7 @@ enum Event {
     Depart { viewer: PeerId, is_silent: bool },
     Lose { viewer: PeerId, is_silent: bool },
     Freeze(PeerId),
+    Dip { viewer: PeerId, is_over: bool },
     Seek(PeerId),
     Churn,
     Incident(Incident),
@@ -244,6 +246,7 @@ impl World {
             Event::Depart { viewer, is_silent } => self.depart(viewer, is_silent),
             Event::Lose { viewer, is_silent } => self.lose(viewer, is_silent),
             Event::Freeze(id) => self.freeze(id),
+            Event::Dip { viewer, is_over } => self.dip(viewer, is_over),
             Event::Seek(id) => self.seek(id),
             Event::Churn => self.churn(),
             Event::Incident(incident) => self.incident(&incident),
@@ -409,6 +412,7 @@ impl World {
         }
         let follows = last.is_some_and(|last| last.0 == part.epoch.0 && last.1 + 1 == part.sequence);
         if let Some(facts) = facts {
+            self.nodes[index_of(id)].shown.add(part);
             if !follows && !facts.is_independent {
                 self.violate(&format!("{id} goes on with {part:?}, which cannot be decoded alone"));
             }

@@ -108,6 +108,7 @@ impl World {
         let first_look = self.now + self.below(PLAYER_INTERVAL);
         self.schedule(first_look, Event::PlayerTick(id));
         self.schedule_freeze(id);
+        self.schedule_dip(id);
         self.schedule_seek(id);
     }
 
@@ -124,7 +125,7 @@ impl World {
             ..Config::viewer(id)
         };
         let born = cardume_swarm::Instant::from_micros(born_at + clock_ahead);
-        let access = Access { up, down: self.scenario.access.downlink };
+        let access = Access { up, down: population.downlink(id) };
         let mut node = Node::new(id, Peer::new(config, seed, born), access, self.now);
         node.manners = manners;
         node.home = population.home(id);

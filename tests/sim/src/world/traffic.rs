@@ -118,8 +118,11 @@ impl World {
             return;
         }
         node.store.begin(catalog.epoch);
-        node.player.attach(catalog.tracks.len(), now);
+        let n_kinds = catalog.tracks.iter().filter(|track| track.is_video).count().min(1)
+            + catalog.tracks.iter().filter(|track| !track.is_video).count().min(1);
+        node.player.attach(n_kinds, now);
         node.delivered = [None; TRACK_COUNT];
+        node.shown.begin();
         self.watch_film(to);
         self.input(to, Input::Catalog(catalog));
     }
