@@ -394,6 +394,34 @@ fn a_child_whose_link_is_jammed_is_sent_elsewhere_and_the_others_stay() {
     assert!(!stage.accepts(A) && stage.accepts(B));
 }
 
+/// The part that a joiner begins with, to whom 25 parts of the last 5 s come, the newest first.
+fn begins_with(target: Duration) -> Option<u32> {
+    let mut stage = Stage::new(Config::viewer(SELF));
+    stage.greets(SERVER);
+    stage.begin();
+    stage.tell(Input::TargetLatency(target));
+    stage.run(5_000);
+    let from = Some(SERVER);
+    for part in (0..25).rev().map(part) {
+        stage.tell(Input::Descriptor { from, part });
+    }
+    stage.run(100);
+    for block in (0..25).rev().flat_map(|sequence| part(sequence).blocks()) {
+        stage.tell(Input::Block { from, block });
+    }
+    stage.outputs.iter().find_map(|(_, output)| match output {
+        Output::Deliver { part } => Some(part.sequence),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_joiner_begins_half_its_target_latency_after_what_should_be_on_screen_but_not_more_than_1500_ms() {
+    // On screen should be what is 3.1 and 1.1 s into the broadcast; groups begin each second.
+    assert_eq!(begins_with(Duration::from_secs(2)), Some(4 * GROUP));
+    assert_eq!(begins_with(Duration::from_secs(4)), Some(2 * GROUP));
+}
+
 #[test]
 fn what_its_provider_went_on_without_is_asked_of_it() {
     let mut stage = Stage::viewer(4);
