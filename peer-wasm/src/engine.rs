@@ -291,6 +291,7 @@ impl Viewer {
             _ if !self.channel.is_live => State::Waiting,
             Phase::Waiting | Phase::Buffering => State::Buffering,
             Phase::Stalled => State::Stalled,
+            Phase::Resting => State::Resting,
         }
     }
 }

@@ -18,6 +18,8 @@ pub(crate) enum State {
     Playing,
     /// The picture stopped for lack of media.
     Stalled,
+    /// There is no room for this viewer now.
+    Resting,
     /// The tracker is away; what the neighbours have plays on.
     Reconnecting,
 }
@@ -31,6 +33,7 @@ impl State {
             Self::Buffering => "buffering",
             Self::Playing => "playing",
             Self::Stalled => "stalled",
+            Self::Resting => "resting",
             Self::Reconnecting => "reconnecting",
         }
     }

@@ -21,9 +21,17 @@ export interface PlayerOptions {
 /**
  * `connecting`: the tracker has not been reached yet. `waiting`: nobody broadcasts on the channel.
  * `buffering`: media comes, nothing has been seen yet. `playing`: it plays, or the viewer paused it.
- * `stalled`: the picture stopped for lack of media. `reconnecting`: the tracker is away; it plays on.
+ * `stalled`: the picture stopped for lack of media. `resting`: more viewers than the swarm can carry, and no room for this
+ * one now; it plays by itself when there is. `reconnecting`: the tracker is away; it plays on.
  */
-export type PlayerState = 'connecting' | 'waiting' | 'buffering' | 'playing' | 'stalled' | 'reconnecting';
+export type PlayerState =
+  | 'connecting'
+  | 'waiting'
+  | 'buffering'
+  | 'playing'
+  | 'stalled'
+  | 'resting'
+  | 'reconnecting';
 
 /**
  * Codes of errors. Of the tracker: `unknown_channel`, `version`, `bad_tracker` (fatal), `too_many`, `refused`.

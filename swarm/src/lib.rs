@@ -3,6 +3,7 @@
 //! [`Peer`] decides and only names media; [`Session`] is a peer with its verified store, bytes in and bytes out.
 //! Time, chance and I/O are arguments: equal seed and inputs give equal outputs.
 
+mod balance;
 mod bits;
 mod bucket;
 mod clock;

@@ -98,6 +98,8 @@ pub(crate) struct Neighbour {
     pub(crate) forwards: Bucket,
     /// Whether who it is rests on another neighbour's word, not on the tracker's.
     pub(crate) is_introduced: bool,
+    /// Since when it rests, as the server told it.
+    pub(crate) rests_since: Option<Instant>,
 }
 
 impl Neighbour {
@@ -126,6 +128,7 @@ impl Neighbour {
             named_at: None,
             forwards: Bucket::soft(FORWARD_RATE, FORWARD_BURST, now),
             is_introduced: false,
+            rests_since: None,
         }
     }
 

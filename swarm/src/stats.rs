@@ -80,6 +80,8 @@ pub enum Phase {
     Playing,
     /// The playhead stopped for lack of media.
     Stalled,
+    /// There are more viewers than uplinks bear, and the server has no room for this one now.
+    Resting,
 }
 
 /// How one stripe comes to us.

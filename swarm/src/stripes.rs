@@ -238,6 +238,15 @@ impl Lane {
         self.successor.take().map(|successor| successor.peer)
     }
 
+    /// The stripe is not wanted any more; returns those who push it, or were asked to.
+    pub(crate) fn clear(&mut self) -> Vec<PeerId> {
+        let provider = self.provider.take().map(|provider| provider.peer);
+        let successor = self.successor.take().map(|successor| successor.peer);
+        self.hints.clear();
+        self.starving_since = None;
+        provider.into_iter().chain(successor).collect()
+    }
+
     /// The peer is gone.
     pub(crate) fn drop_peer(&mut self, peer: PeerId) {
         if self.provider_is(peer) {

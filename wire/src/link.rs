@@ -225,6 +225,14 @@ pub enum Control {
         #[n(6)]
         tracks: Option<TrackSet>,
     },
+    /// From a server to a viewer for which there is no room: take the home stripe only, and only to pass it on. Or there is
+    /// room again.
+    #[n(21)]
+    Rest {
+        /// Whether to rest from now on.
+        #[n(0)]
+        rests: bool,
+    },
     /// Whole parts of a film that the sender holds, or holds no longer. Adds to what it said before.
     #[n(14)]
     HaveParts {

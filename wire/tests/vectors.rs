@@ -134,6 +134,7 @@ fn controls() -> Vec<Control> {
         Control::Neighbours { peers: vec![peer] },
         Control::Forward { to: peer, text: "offer".to_owned() },
         Control::Forwarded { from: peer, text: "answer".to_owned() },
+        Control::Rest { rests: true },
     ]
 }
 
@@ -161,6 +162,7 @@ fn control_name(control: &Control) -> &'static str {
         Control::Neighbours { .. } => "neighbours",
         Control::Forward { .. } => "forward",
         Control::Forwarded { .. } => "forwarded",
+        Control::Rest { .. } => "rest",
     }
 }
 

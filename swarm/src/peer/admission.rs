@@ -127,11 +127,11 @@ impl Peer {
     fn make_way(&mut self, asker: PeerId, ask: Ask, now: Instant) -> bool {
         let is_too_soon = self.redirected_at.is_some_and(|at| now.since(at) < REDIRECT_INTERVAL);
         let is_at_home = self.config.role == Role::Server || ask.stripe == self.config.id.home_stripe();
-        // Who is fed already has most of what it would be sent.
-        let is_too_busy = ask.is_starving && self.is_starting_others(now);
-        if !is_at_home || is_too_soon || is_too_busy {
+        if !is_at_home || is_too_soon {
             return false;
         }
+        // Who is fed already has most of what it would be sent.
+        let is_too_busy = ask.is_starving && self.is_starting_others(now);
         let stripes =
             Stripe::all().filter(|stripe| self.config.role == Role::Viewer || *stripe == ask.stripe);
         let weakest = stripes.filter_map(|stripe| self.weakest_child(stripe, asker, ask.tracks, now)).min();
@@ -140,6 +140,9 @@ impl Peer {
         let can_feed_it = ask.tracks.includes(tracks);
         let feeds = ask.claim == Claim::Feeds;
         let gives_way = match rank {
+            // A place that feeds nobody else is given up at once: as long as it is held so, all wait for the stripe.
+            ChildRank::Idle if feeds && can_feed_it => true,
+            _ if is_too_busy => false,
             _ if !can_feed_it => feeds || ask.is_starving,
             ChildRank::Idle => feeds || (ask.claim == Claim::Contributes && ask.is_starving),
             ChildRank::Abroad | ChildRank::Leaf => feeds,

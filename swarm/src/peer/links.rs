@@ -66,6 +66,8 @@ impl Peer {
         self.pacer.retain(|job| job.to != peer);
         self.forget_asked(peer, now);
         self.forget_source(peer);
+        // Who should call us back is gone.
+        self.rests &= !peer.is_server();
         if !peer.is_server() {
             self.neighbours.hurry(now);
         }

@@ -13,6 +13,7 @@ mod providers;
 mod referral;
 mod renditions;
 mod repair;
+mod rest;
 mod sending;
 mod status;
 mod switching;
@@ -119,6 +120,9 @@ pub struct Peer {
     /// Where the timeline of this broadcast begins for us, and since when.
     timeline: Option<(u64, Instant)>,
     joining: Joining,
+    /// Whether the server has no room for us.
+    rests: bool,
+    rest_watch: rest::Watch,
     /// Consecutive looks at the uplink that found it congested.
     n_congested: u32,
     due: Due,
@@ -168,6 +172,8 @@ impl Peer {
             told_server: None,
             timeline: None,
             joining: Joining::default(),
+            rests: false,
+            rest_watch: rest::Watch::default(),
             n_congested: 0,
             due,
             next_send_at: None,
@@ -214,7 +220,7 @@ impl Peer {
     pub fn stats(&self, now: Instant) -> Stats {
         let stalls = self.playhead.stalls(now);
         Stats {
-            phase: if self.window.epoch().is_some() { self.playhead.phase() } else { Phase::Waiting },
+            phase: self.phase(),
             latency: self.playhead.latency(self.wall_us(now), now),
             target_latency: self.playhead.target(),
             buffer_ahead: self.playhead.ahead(now),
@@ -239,6 +245,14 @@ impl Peer {
             n_children: u32::try_from(self.uploads.n_used()).unwrap_or(u32::MAX),
             paths: self.stripes.paths(),
             neighbours: self.neighbour_stats(),
+        }
+    }
+
+    fn phase(&self) -> Phase {
+        match self.window.epoch() {
+            None => Phase::Waiting,
+            Some(_) if self.rests => Phase::Resting,
+            Some(_) => self.playhead.phase(),
         }
     }
 
@@ -315,6 +329,7 @@ impl Peer {
             Control::RequestDescriptor { block } => self.on_request_descriptor(from, block, now),
             Control::Ping { sent_at } => self.send_control(from, Control::Pong { sent_at }, now),
             Control::Pong { sent_at } => self.on_pong(from, sent_at, now),
+            Control::Rest { rests } => self.on_rest(from, rests, now),
             Control::Goodbye => self.on_goodbye(from, now),
             Control::FindNeighbours => self.on_find_neighbours(from, now),
             Control::Neighbours { peers } => self.on_neighbours(from, &peers, now),
@@ -369,7 +384,9 @@ impl Peer {
             self.choose_providers(now);
             self.adapt(now);
             self.aim(now);
-            if self.timeline.is_some() {
+            if self.rests {
+                self.expire_requests(now);
+            } else if self.timeline.is_some() {
                 self.repair(now);
             } else {
                 self.pull_first_picture(now);
@@ -378,6 +395,7 @@ impl Peer {
         }
         self.tell_status(now);
         self.tend_children(now);
+        self.balance(now);
         self.evict(now);
     }
 

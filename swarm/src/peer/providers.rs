@@ -104,6 +104,9 @@ impl Peer {
         let home = self.config.id.home_stripe();
         let others = Stripe::all().filter(|stripe| *stripe != home);
         for stripe in core::iter::once(home).chain(others) {
+            if !self.takes(stripe) {
+                continue;
+            }
             self.stripes.lane_mut(stripe).drop_left(now);
             self.expire_successor(stripe, now);
             self.note_starving(stripe, now);
@@ -128,6 +131,9 @@ impl Peer {
     /// A link opened to somebody whom we were sent to: it is asked at once, with the greeting.
     pub(super) fn ask_hinted(&mut self, peer: PeerId, now: Instant) {
         for stripe in Stripe::all() {
+            if !self.takes(stripe) {
+                continue;
+            }
             let lane = self.stripes.lane(stripe);
             let is_meant = lane.successor.is_none() && lane.hinted(now).any(|hinted| hinted == peer);
             if is_meant {
@@ -313,7 +319,7 @@ impl Peer {
     }
 
     /// Whether others would be fed by us in this stripe.
-    fn would_feed(&self, stripe: Stripe) -> bool {
+    pub(super) fn would_feed(&self, stripe: Stripe) -> bool {
         stripe == self.config.id.home_stripe() && self.n_slots() > 0
     }
 

@@ -2,13 +2,17 @@
 //! A failure names its seed; `cargo run -p cardume-sim -- NAME --seed N` replays it.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
-use cardume_sim::{Report, Scenario, World};
+use cardume_sim::{Manners, Report, Scenario, World};
 
 const SEEDS: [u64; 3] = [1, 2, 3];
 
 fn run(name: &str, seed: u64, n_viewers: Option<usize>) -> Report {
     let scenario = Scenario::load(name).unwrap();
-    let scenario = n_viewers.map_or(scenario.clone(), |n| scenario.with_viewers(n));
+    play(n_viewers.map_or(scenario.clone(), |n| scenario.with_viewers(n)), seed)
+}
+
+fn play(scenario: Scenario, seed: u64) -> Report {
+    let name = scenario.name.clone();
     let report = World::new(scenario, seed).run(|_| {});
     assert_eq!(report.violations, [""; 0], "{name} seed {seed}");
     report
@@ -81,6 +85,21 @@ fn a_swarm_on_real_access_links_with_churn_keeps_most_viewers_playing() {
         let report = run("first-light", *seed, Some(40));
         assert!(report.continuity > 0.95, "seed {seed}: {}", report.table());
         assert!(report.server.copies_peak <= 10.0, "seed {seed}: {}", report.table());
+    }
+}
+
+#[test]
+fn a_crowd_of_free_riders_does_not_keep_those_who_pass_the_stream_on_from_playing() {
+    for seed in SEEDS {
+        let mut scenario = Scenario::load("freeriders").unwrap().with_viewers(60);
+        scenario.server.budget_copies = Some(3.0);
+        scenario.audience.free_riders_percent = 65;
+        let report = play(scenario, seed);
+        let contributors = report.viewers.iter().filter(|viewer| viewer.manners == Manners::Honest);
+        let played: Vec<f64> = contributors.map(|viewer| viewer.continuity).collect();
+        let mean = played.iter().sum::<f64>() / played.len() as f64;
+        assert!(mean > 0.85, "seed {seed}: {mean} {}", report.table());
+        assert!(report.n_never_started < 15, "seed {seed}: {}", report.table());
     }
 }
 

@@ -26,6 +26,11 @@ const CONTENT: Record<ElementState, OverlayContent | undefined> = {
   buffering: { kind: 'wait', message: 'Loading…' },
   playing: undefined,
   stalled: { kind: 'wait', message: 'Waiting for the stream…' },
+  resting: {
+    kind: 'words',
+    message: 'More people are watching than can be served right now',
+    hint: 'The picture comes by itself as soon as there is room. Those who pass the stream on come first.',
+  },
   reconnecting: { kind: 'note', message: 'Looking for the tracker again…' },
   failed: { kind: 'words', message: 'This channel cannot be played' },
 };

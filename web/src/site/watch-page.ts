@@ -22,6 +22,7 @@ const STATE_TEXT: Record<ElementState, string> = {
   buffering: 'Filling the buffer…',
   playing: 'Playing live.',
   stalled: 'Waiting for the stream to go on…',
+  resting: 'More people are watching than can be served. You are let in as soon as there is room.',
   reconnecting: 'The tracker is away. What neighbours send plays on; looking for it again…',
   failed: 'This channel cannot be played.',
 };
