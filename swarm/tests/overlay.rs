@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use cardume_media::PartId;
 use cardume_swarm::{
-    BitsPerSec, CatalogFacts, Config, Input, Instant, Outgoing, Output, PartFacts, Peer, PlayerState,
+    BitsPerSec, CatalogFacts, Config, Input, Instant, Outgoing, Output, PartFacts, Peer, Phase, PlayerState,
     TrackFacts,
 };
 use cardume_wire::link::{Control, Message, TrackBlocks, block_count};
@@ -673,4 +673,62 @@ fn no_second_of_a_servers_egress_exceeds_its_budget_however_many_ask() {
     let busiest = seconds.max().expect("something was sent");
     assert!(busiest <= BUDGET, "{busiest} bits in a second");
     assert!(busiest > BUDGET / 2, "and it is used: {busiest}");
+}
+
+#[test]
+fn who_is_told_to_rest_takes_only_what_it_passes_on_until_it_is_called_back() {
+    let mut stage = Stage::viewer(4);
+    stage.greets_with_room(A, 100);
+    stage.hears(A, Control::Rest { rests: true });
+    assert_eq!(stage.peer.stats(stage.now).phase, Phase::Playing, "no neighbour may say so");
+    let before = stage.outputs.len();
+    stage.hears(SERVER, Control::Rest { rests: true });
+    stage.stream_without(10, &|block| block.number.stripe() != home());
+    let sent = stage.sent_since(before, SERVER);
+    for stripe in Stripe::all() {
+        let is_left = controls(&sent).contains(&&Control::Unsubscribe { stripe });
+        assert_eq!(is_left, stripe != home(), "{stripe:?}");
+        assert_eq!(stage.provider(stripe).is_some(), stripe == home(), "{stripe:?}");
+        let n_asked = stage.n_asked_since(before, A, stripe) + stage.n_asked_since(before, SERVER, stripe);
+        assert_eq!(n_asked, 0, "{stripe:?}");
+    }
+    let is_pull = |control: &&Control| matches!(control, Control::Request { .. });
+    assert!(!controls(&stage.sent_since(before, A)).iter().chain(&controls(&sent)).any(is_pull));
+    assert_eq!(stage.peer.stats(stage.now).phase, Phase::Resting);
+
+    stage.hears(SERVER, Control::Rest { rests: false });
+    stage.run(1000);
+    let others = Stripe::all().filter(|stripe| *stripe != home());
+    for stripe in others {
+        let n_asked = stage.n_asked_since(before, A, stripe) + stage.n_asked_since(before, SERVER, stripe);
+        assert!(n_asked > 0, "{stripe:?}");
+    }
+    assert_ne!(stage.peer.stats(stage.now).phase, Phase::Resting);
+}
+
+#[test]
+fn where_slots_are_too_few_who_has_none_rests_until_somebody_with_many_comes() {
+    let stripe_rate = u64::from(PART_LEN) * 8 * 1_000_000 / PART_US / u64::from(STRIPE_COUNT);
+    // Ten slots, and a fifth more that is kept back; two viewers take sixteen.
+    let mut stage = Stage::server(stripe_rate * 13);
+    let says = |stage: &mut Stage, peer, slots| {
+        stage.greets(peer);
+        let ages = [100; STRIPE_COUNT as usize];
+        stage.hears(peer, Control::Status { slots, free: slots, ages, yields: 0, wait: 0, idle: 0 });
+    };
+    says(&mut stage, A, 4);
+    says(&mut stage, B, 0);
+    stage.run(5_000);
+    let told = |stage: &Stage, peer| {
+        let sent = stage.sent_since(0, peer);
+        let rests = controls(&sent).into_iter().filter_map(|control| match control {
+            Control::Rest { rests } => Some(*rests),
+            _ => None,
+        });
+        rests.collect::<Vec<bool>>()
+    };
+    assert_eq!((told(&stage, A), told(&stage, B)), (vec![], vec![true]));
+    says(&mut stage, PeerId::new(32), 30);
+    stage.run(5_000);
+    assert_eq!((told(&stage, A), told(&stage, B)), (vec![], vec![true, false]));
 }
