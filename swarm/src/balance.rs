@@ -116,9 +116,10 @@ mod tests {
     fn who_gives_most_is_called_back_first_and_of_them_who_rests_longest() {
         let mut seats = [seat(1, 0, 10), seat(2, 0, 20), seat(3, 4, 30)];
         set(&mut seats, &peers(&[1, 2, 3]), true);
-        assert_eq!(to_call(4, &seats), [], "the one that feeds others takes a stripe already");
-        assert_eq!(to_call(5, &seats), peers(&[3]));
-        assert_eq!(to_call(13, &seats), peers(&[3, 1]));
+        assert_eq!(to_call(3, &seats), []);
+        assert_eq!(to_call(4, &seats), peers(&[3]), "it takes a stripe already, and gives four");
+        assert_eq!(to_call(11, &seats), peers(&[3]));
+        assert_eq!(to_call(12, &seats), peers(&[3, 1]));
     }
 
     proptest! {
