@@ -714,7 +714,10 @@ fn where_slots_are_too_few_who_has_none_rests_until_somebody_with_many_comes() {
     let says = |stage: &mut Stage, peer, slots| {
         stage.greets(peer);
         let ages = [100; STRIPE_COUNT as usize];
-        stage.hears(peer, Control::Status { slots, free: slots, ages, yields: 0, wait: 0, idle: 0 });
+        stage.hears(
+            peer,
+            Control::Status { slots, free: slots, ages, yields: 0, wait: 0, idle: 0, tracks: None },
+        );
     };
     says(&mut stage, A, 4);
     says(&mut stage, B, 0);
