@@ -222,6 +222,7 @@ impl Net {
         let now = self.instant();
         let session = self.sessions.get_mut(&id).unwrap();
         act(session, now);
+        assert!(session.poll_timeout().is_some_and(|at| at > now), "the timer lies in the future");
         let element = self.elements.get_mut(&id).unwrap();
         while let Some(event) = session.poll_event() {
             match event {

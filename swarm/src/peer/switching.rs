@@ -158,7 +158,7 @@ impl Peer {
             self.commit(now);
             self.end_side(now);
             self.tuning.wait_for_new();
-            self.choose_providers_soon(now);
+            self.choose_providers(now);
         } else {
             self.aside(|peer| peer.choose_providers(now));
         }
