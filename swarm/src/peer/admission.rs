@@ -63,7 +63,7 @@ impl Peer {
             return;
         }
         let path = self.own_path(stripe).filter(|path| !path.contains(&from));
-        let is_current = self.config.role == Role::Server || self.stripes.lane(stripe).is_current();
+        let is_current = self.config.role == Role::Server || self.is_fed(stripe, now);
         let Some(path) = path.filter(|_| is_current && !self.is_provider(from, stripe)) else {
             self.refuse(from, stripe, tracks, now);
             return;
@@ -91,6 +91,13 @@ impl Peer {
         );
         self.send_control(from, Control::Accept { stripe, path }, now);
         self.catch_up(from, ask, now);
+    }
+
+    /// Whether the stripe comes, from somebody who is not silent: two that lost theirs would take each other.
+    fn is_fed(&self, stripe: Stripe, now: Instant) -> bool {
+        let lane = self.stripes.lane(stripe);
+        lane.is_current()
+            && lane.provider.as_ref().is_some_and(|provider| !self.is_silent(provider.peer, now))
     }
 
     pub(super) fn on_unsubscribe(&mut self, from: PeerId, stripe: Stripe) {

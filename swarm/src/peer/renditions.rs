@@ -199,7 +199,7 @@ impl Peer {
 
     /// Watches what comes through, and has the fitting rendition come.
     pub(super) fn adapt(&mut self, now: Instant) {
-        if !self.has_alternatives() {
+        if !self.has_alternatives() || self.rests {
             return;
         }
         self.watch_downlink(now);
@@ -257,7 +257,14 @@ impl Peer {
         let waited = now.since(switch.since);
         let is_hurting = switch.pace == Pace::Calm && self.playhead.ahead(now) < switch.ahead / 2;
         if is_hurting || waited > SWITCH_LIMIT {
-            self.end_side(now);
+            self.give_up_switch(now);
+        }
+    }
+
+    /// Stays with what is watched.
+    pub(super) fn give_up_switch(&mut self, now: Instant) {
+        self.end_side(now);
+        if self.tuning.coming().is_some() {
             self.release_others(now);
             self.tuning.settle(now);
             self.tuning.put_off();

@@ -64,6 +64,9 @@ impl Peer {
             return;
         }
         self.rests = rests;
+        if rests {
+            self.give_up_switch(now);
+        }
         for stripe in Stripe::all() {
             if !self.takes(stripe) {
                 self.give_up(stripe, now);
