@@ -151,7 +151,7 @@ impl Peer {
             ChildRank::Idle if feeds && can_feed_it => true,
             _ if is_too_busy => false,
             _ if !can_feed_it => feeds || ask.is_starving,
-            ChildRank::Idle => feeds || (ask.claim == Claim::Contributes && ask.is_starving),
+            ChildRank::Idle => ask.claim == Claim::Contributes && ask.is_starving,
             ChildRank::Abroad | ChildRank::Leaf => feeds,
             ChildRank::Feeds { slots } => {
                 feeds && ask.slots >= slots.saturating_mul(2).saturating_add(REDIRECT_GAIN)

@@ -88,8 +88,8 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
         what: "free riders keep their places",
         file: "peer/admission.rs",
-        from: "ChildRank::Idle if feeds && can_feed_it => true",
-        to: "ChildRank::Idle if feeds && can_feed_it => false",
+        from: "feeds && can_feed_it",
+        to: "false",
         noticed_by: (OVERLAY, "a_free_rider_gives_way_to_who_contributes_and_is_pushed_to_meanwhile"),
     },
     Mutation {
