@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { byteLen, duration, share, stalls, startup, viewers } from '../src/site/format';
+import { byteLen, duration, share, stalls, viewers } from '../src/site/format';
 
 test.each([
   [null, '–'],
@@ -32,10 +32,5 @@ test('one viewer is not several', () => {
 });
 
 test('no stall is said in words', () => {
-  expect([startup(null, null), startup(610, null), startup(610, 1940)]).toEqual([
-    '–',
-    'picture 610 ms',
-    'picture 610 ms · moving 1.94 s',
-  ]);
   expect([stalls(0, 0), stalls(2, 310)]).toEqual(['none', '2 · 310 ms']);
 });

@@ -26,13 +26,6 @@ export function viewers(n: number): string {
   return n === 1 ? '1 viewer' : `${n} viewers`;
 }
 
-/** `picture 0.61 s`, then `picture 0.61 s · moving 1.94 s`: the first one stands still until there is enough to play. */
-export function startup(firstPictureMs: number | null, startupMs: number | null): string {
-  if (firstPictureMs === null) return duration(startupMs);
-  const picture = `picture ${duration(firstPictureMs)}`;
-  return startupMs === null ? picture : `${picture} · moving ${duration(startupMs)}`;
-}
-
 /** `none`, or `2 · 0.31 s in all`. */
 export function stalls(n: number, stalledMs: number): string {
   return n === 0 ? 'none' : `${n} · ${duration(stalledMs)}`;

@@ -1,6 +1,6 @@
 import type { Neighbour, Stats } from '../engine/types';
 import { byId, make, reconcile, setText } from './dom';
-import { byteLen, duration, share, stalls, startup } from './format';
+import { byteLen, duration, share, stalls } from './format';
 
 /** Digits of a peer id that tell neighbours apart at a glance. */
 const SHORT_ID_LEN = 6;
@@ -12,7 +12,7 @@ export function showStats(stats: Stats): void {
   setText(byId('latency'), duration(stats.latencyMs));
   setText(byId('buffer'), `${Math.round(stats.bufferPercent)} %`);
   byId('buffer-meter', HTMLMeterElement).value = stats.bufferPercent;
-  setText(byId('startup'), startup(stats.firstPictureMs, stats.startupMs));
+  setText(byId('startup'), duration(stats.startupMs));
   setText(byId('stalls'), stats.startupMs === null ? '–' : stalls(stats.stalls, stats.stalledMs));
   showSources(stats);
   showNeighbours(stats.neighbours);
