@@ -17,7 +17,7 @@ pub(crate) const WALL_AT_START: u64 = 1_800_000_000_000_000;
 const VIDEO: TrackId = TrackId(0);
 const AUDIO: TrackId = TrackId(1);
 /// The first of the pictures with less than all the stream's rate.
-const OTHERS: u8 = 2;
+pub(crate) const OTHERS: u8 = 2;
 
 /// One broadcast.
 #[derive(Debug)]

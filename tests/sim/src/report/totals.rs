@@ -2,7 +2,7 @@
 
 use super::{OnTime, Renditions, ServerReport, ViewerReport, at, mean, ratio};
 use crate::Manners;
-use crate::broadcast::micros;
+use crate::broadcast::{OTHERS, micros};
 use crate::library::TRACK_COUNT;
 use crate::world::World;
 
@@ -105,7 +105,8 @@ impl Totals {
         if stream.renditions.is_empty() {
             return None;
         }
-        let others = self.n_parts.iter().skip(2).copied().zip(stream.renditions.iter().copied());
+        let others =
+            self.n_parts.iter().skip(usize::from(OTHERS)).copied().zip(stream.renditions.iter().copied());
         let mut shown: Vec<(u64, u64)> =
             core::iter::once((self.n_parts[0], stream.video_rate())).chain(others).collect();
         shown.sort_by_key(|(_, rate)| core::cmp::Reverse(*rate));
