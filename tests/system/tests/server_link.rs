@@ -17,6 +17,10 @@ async fn the_server_speaks_first_and_the_first_picture_comes_unasked() {
     let (tracker, _directory) = TestTracker::start("").await;
     let mut broadcast = tracker.channel("live").broadcast(tracks()).unwrap();
     broadcast.publish(cut_part(0, PART_LEN)).await.unwrap();
+    // Publishing only queues: the part is there when somebody has got it.
+    let (signal, welcome) = SignalClient::join(tracker.http(), "live").await;
+    let mut earlier = LinkViewer::over(signal, &welcome);
+    earlier.watch_until("the first part", |viewer| !viewer.appended.is_empty()).await;
     let (mut signal, welcome) = SignalClient::join(tracker.http(), "live").await;
     assert!(welcome.is_linked);
     let mut said = Vec::new();
