@@ -209,6 +209,12 @@ impl Catalog {
         !self.indexes.is_empty()
     }
 
+    /// Where the last track of a film ends, in microseconds of media time; `None` when live.
+    pub fn end_us(&self) -> Option<u64> {
+        let ends = self.tracks.iter().zip(&self.indexes);
+        ends.map(|(track, index)| index.end().to_micros(track.timescale)).max()
+    }
+
     /// The index of a film's track; `None` when live.
     pub fn index(&self, id: TrackId) -> Option<&TrackIndex> {
         let place = self.tracks.iter().position(|track| track.id == id)?;

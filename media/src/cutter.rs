@@ -52,6 +52,12 @@ impl Cutter {
         Self::default()
     }
 
+    /// Another cutter of the same tracks, for bytes of the body from this one on, where a box begins.
+    pub fn resume_at(&self, position: u64) -> Self {
+        let Self { ftyp, moov, tracks, .. } = self.clone();
+        Self { position, ftyp, moov, tracks, ..Self::default() }
+    }
+
     /// Takes the next bytes of a body; [`Cutter::poll`] gives what they complete.
     ///
     /// # Errors

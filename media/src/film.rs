@@ -50,13 +50,11 @@ impl FilmMaker {
         let first_block = last.map_or(Some(BlockNumber(0)), IndexedPart::end_block);
         let first_block = first_block.ok_or(PublishError::Exhausted)?;
         let id = PartId { epoch: self.epoch, track: part.track, sequence };
-        let descriptor = Descriptor { captured_at: WallTime(0), ..describe(part, id, first_block)? };
-        let descriptor_bytes = Bytes::from(descriptor.list());
-        let entry = descriptor.indexed(hash_block(&descriptor_bytes));
+        let published = publish(part, id, first_block)?;
+        let entry = published.descriptor.indexed(hash_block(&published.descriptor_bytes));
         entry.end_block().ok_or(PublishError::Exhausted)?;
         parts.push(entry);
-        let blocks = block_messages(&descriptor, &part.bytes);
-        Ok(Published { descriptor, descriptor_bytes, blocks })
+        Ok(published)
     }
 
     /// Signs what is there as the whole film.
@@ -75,6 +73,28 @@ impl FilmMaker {
         let catalog = Catalog::on_demand(epoch, tracks)?;
         Ok(Film { catalog_bytes: catalog.sign(key).into(), catalog, pages })
     }
+}
+
+/// The part of the index with this media, ready to travel; `None` when it is not what the index says.
+pub(crate) fn publish_indexed(part: &IndexedPart, media: &Bytes) -> Option<Published> {
+    let cut = CutPart {
+        track: part.part.track,
+        start: part.start,
+        duration: part.duration,
+        is_independent: part.is_independent,
+        captured_at: WallTime(0),
+        bytes: media.clone(),
+    };
+    let published = publish(&cut, part.part, part.first_block).ok()?;
+    let is_same = hash_block(&published.descriptor_bytes) == part.descriptor_hash;
+    (is_same && published.descriptor.len == part.len).then_some(published)
+}
+
+fn publish(part: &CutPart, id: PartId, first_block: BlockNumber) -> Result<Published, PublishError> {
+    let descriptor = Descriptor { captured_at: WallTime(0), ..describe(part, id, first_block)? };
+    let descriptor_bytes = descriptor.list().into();
+    let blocks = block_messages(&descriptor, &part.bytes);
+    Ok(Published { descriptor, descriptor_bytes, blocks })
 }
 
 fn pages_of(epoch: Epoch, track: TrackId, parts: &[IndexedPart]) -> Vec<(MediaTime, Bytes)> {

@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use cardume_wire::BlockNumber;
 
-use crate::BlockVerdict;
 use crate::index::{IndexPage, IndexedPart, TrackIndex};
 use crate::reel::Reel;
 use crate::window::{Insertion, Slot, Window};
+use crate::{BlockVerdict, PartId};
 
 /// One track of either kind; what the other kind has not is absent or does nothing.
 #[derive(Debug)]
@@ -45,6 +45,10 @@ impl Holding {
 
     pub(crate) fn indexed(&self, sequence: u32) -> Option<&IndexedPart> {
         self.reel()?.part(sequence)
+    }
+
+    pub(crate) fn indexed_part_of(&self, number: BlockNumber) -> Option<PartId> {
+        self.reel()?.part_of(number).map(|part| part.part)
     }
 
     pub(crate) fn len(&self) -> usize {

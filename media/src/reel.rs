@@ -107,7 +107,7 @@ impl Reel {
     }
 
     /// The part of a block, if its page is here. Blocks rise with parts, so each step halves what is left.
-    fn part_of(&self, number: BlockNumber) -> Option<&IndexedPart> {
+    pub(crate) fn part_of(&self, number: BlockNumber) -> Option<&IndexedPart> {
         let pages = || self.pages.iter().flatten();
         let page = pages().rfind(|page| page.parts.first().is_some_and(|part| part.first_block <= number))?;
         let after = page.parts.partition_point(|part| part.first_block <= number);

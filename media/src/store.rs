@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use cardume_wire::link::{BLOCK_HEADER_LEN, Message, block_header};
 use cardume_wire::{BlockId, TrackId};
 
+use crate::film::publish_indexed;
 use crate::holding::Holding;
 use crate::window::{Insertion, Slot};
 use crate::{
@@ -168,6 +169,18 @@ impl Store {
         let inserted = self.insert_slot(slot).unwrap_or(Inserted::Stale);
         self.enforce_len();
         inserted
+    }
+
+    /// Takes the media of a part of the store's own film, read anew. False when it is not what the index, which has to
+    /// be here, says of the part: nothing is kept then.
+    pub fn restore(&mut self, part: PartId, media: &Bytes) -> bool {
+        let published = self.indexed(part).and_then(|part| publish_indexed(part, media));
+        published.is_some_and(|published| matches!(self.publish(published), Inserted::New | Inserted::Known))
+    }
+
+    /// The part of a film that a block belongs to, if its page of the index is here.
+    pub fn indexed_part_of(&self, block: BlockId) -> Option<PartId> {
+        self.holding_of(block)?.indexed_part_of(block.number)
     }
 
     /// The current broadcast's catalog.

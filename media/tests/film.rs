@@ -186,6 +186,30 @@ fn a_broadcaster_has_the_whole_film_whatever_the_limits() {
 }
 
 #[test]
+fn what_is_read_again_is_taken_only_as_the_index_has_it() {
+    let (film, parts) = film(&[40_000, 40_000]);
+    let mut store = store(&film, StoreLimits { len: 10, n_parts: 1 });
+    assert!(!store.restore(id(1), &cut_part(0, 40_000).bytes) && !store.restore(id(1), &Bytes::new()));
+    assert!(!store.restore(id(2), &cut_part(0, 40_000).bytes) && store.is_empty());
+    let media = cut_part(1, 40_000).bytes;
+    assert!(store.restore(id(1), &media) && store.restore(id(1), &media));
+    let own = parts[1].descriptor.blocks().next().expect("a block");
+    assert_eq!(store.indexed_part_of(own), Some(id(1)));
+    assert_eq!(store.part_payload(id(1)).expect("whole").concat(), media.to_vec());
+    let descriptor = store.descriptor_message(id(1)).expect("described");
+    assert_eq!(descriptor[1..], parts[1].descriptor_bytes[..]);
+}
+
+#[test]
+fn a_film_is_as_long_as_its_last_track() {
+    let second = Track { id: TrackId(4), timescale: 500, ..track() };
+    let mut maker = FilmMaker::new(EPOCH, vec![track(), second]);
+    maker.push(&cut_part(0, 10)).expect("a sound part");
+    maker.push(&CutPart { track: TrackId(4), ..cut_part(0, 10) }).expect("a sound part");
+    assert_eq!(maker.finish(&key()).expect("within limits").catalog.end_us(), Some(4_000_000));
+}
+
+#[test]
 fn a_film_has_parts_in_order_of_time() {
     let mut maker = FilmMaker::new(EPOCH, vec![track()]);
     maker.push(&cut_part(1, 10)).expect("a sound part");

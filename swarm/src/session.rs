@@ -1,15 +1,20 @@
 //! A peer with its store: bytes in, bytes out.
 
+mod film;
+mod reading;
+
 use core::time::Duration;
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 use cardume_media::{
-    BlockVerdict, Catalog, CutPart, Descriptor, DescriptorError, Film, IndexError, IndexedPart, Inserted,
-    PartId, PublicKey, PublishError, Published, Publisher, Store, StoreLimits, TrackKind,
+    BlockVerdict, Catalog, CutPart, Descriptor, DescriptorError, Inserted, PartId, PublicKey, PublishError,
+    Publisher, Store, StoreLimits, TrackKind,
 };
 use cardume_wire::link::{BLOCK_HEADER_LEN, DecodeError, Message};
 use cardume_wire::{BlockId, PeerId, TrackId, WallTime};
+
+use reading::Reading;
 
 use crate::{
     BitsPerSec, CatalogFacts, Config, Input, Instant, Offence, Outgoing, Output, PartFacts, Peer,
@@ -58,6 +63,11 @@ pub enum Event {
     },
     /// A new broadcast: make a new `MediaSource` with a `SourceBuffer` for each kind of track.
     Attach(Catalog),
+    /// Read this part of our own film (server role), and give it to [`Session::part_read`].
+    Read {
+        /// Which.
+        part: PartId,
+    },
     /// Append this part to the `SourceBuffer` of its track's kind; after a part of another track, behind its own init
     /// segment. It may begin before the end of what was appended, and takes its place.
     Append {
@@ -69,6 +79,8 @@ pub enum Event {
         start_us: u64,
         /// Where it ends.
         end_us: u64,
+        /// Whether the track ends with it, as that of a film does.
+        is_last: bool,
     },
     /// Play at this rate.
     SetRate(f64),
@@ -89,6 +101,8 @@ pub struct Session {
     peer: Peer,
     store: Store,
     publisher: Option<Publisher>,
+    /// What of a film is read to be sent.
+    reading: Reading,
     /// Blocks whose descriptor is not here yet, and who sent them: never stored, played or forwarded.
     unverified: VecDeque<Unverified>,
     events: VecDeque<Event>,
@@ -109,6 +123,7 @@ impl Session {
             peer: Peer::new(config, seed, now),
             store: Store::new(key, StoreLimits::default()),
             publisher: None,
+            reading: Reading::default(),
             unverified: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -216,23 +231,6 @@ impl Session {
         Ok(())
     }
 
-    /// Begins a film (server role) with all its parts, as [`cardume_media::FilmMaker`] gave them; a broadcast that is on
-    /// ends. An epoch that is not newer leaves everything as it is.
-    pub fn start_film(&mut self, film: &Film, parts: Vec<Published>, now: Instant) {
-        if !matches!(self.store.insert_catalog(&film.catalog_bytes), Ok(Inserted::New)) {
-            return;
-        }
-        self.publisher = None;
-        self.catalog_is_new(now);
-        for page in &film.pages {
-            // Our own pages are what our own catalog names.
-            let _ = self.take_index(None, page, now);
-        }
-        for part in parts {
-            self.store.publish(part);
-        }
-    }
-
     /// Ends the broadcast; what is in the window still travels.
     pub fn end_broadcast(&mut self, now: Instant) {
         self.publisher = None;
@@ -290,25 +288,6 @@ impl Session {
             Ok(Inserted::New) => self.catalog_is_new(now),
             Ok(_) => {}
             Err(_) => self.input(Input::Offence { from, kind: Offence::WrongSignature }, now),
-        }
-    }
-
-    fn receive_index(&mut self, from: PeerId, body: &[u8], now: Instant) {
-        if self.take_index(Some(from), body, now).is_err() {
-            self.input(Input::Offence { from, kind: Offence::WrongSignature }, now);
-        }
-    }
-
-    /// Takes a page of a film's index; fails when the catalog proves it wrong.
-    fn take_index(&mut self, from: Option<PeerId>, body: &[u8], now: Instant) -> Result<(), IndexError> {
-        match self.store.insert_index(body) {
-            Ok((Inserted::New, page)) => {
-                let parts = page.parts.iter().filter_map(|part| self.indexed_facts(part)).collect();
-                self.input(Input::Index { from, page: page.id, parts }, now);
-                Ok(())
-            }
-            Ok(_) | Err(IndexError::Unknown) => Ok(()),
-            Err(error) => Err(error),
         }
     }
 
@@ -378,22 +357,6 @@ impl Session {
         self.input(Input::Catalog(facts), now);
     }
 
-    /// What the peer needs of a part of a film; `None` if its track is not in the catalog.
-    fn indexed_facts(&self, part: &IndexedPart) -> Option<PartFacts> {
-        let timescale = self.store.catalog()?.track(part.part.track)?.timescale;
-        Some(PartFacts {
-            id: part.part,
-            first_block: part.first_block,
-            n_blocks: part.n_blocks(),
-            len: part.len,
-            start_us: part.start.to_micros(timescale),
-            end_us: part.end().to_micros(timescale),
-            captured_at: WallTime(0),
-            is_independent: part.is_independent,
-            descriptor_len: part.descriptor_len() + 1,
-        })
-    }
-
     /// What the peer needs of a descriptor; `None` if its track is not in the catalog.
     fn part_facts(&self, descriptor: &Descriptor, descriptor_len: usize) -> Option<PartFacts> {
         let timescale = self.store.catalog()?.track(descriptor.part.track)?.timescale;
@@ -415,8 +378,10 @@ impl Session {
         while let Some(output) = self.peer.poll_output() {
             let event = match output {
                 Output::Send { to, message } => {
-                    let Some(bytes) = self.message_bytes(&message) else { continue };
-                    Event::Transmit { to, bytes }
+                    if !self.send(to, &message) {
+                        self.send_when_read(to, message);
+                    }
+                    continue;
                 }
                 Output::Deliver { part } => {
                     let Some(append) = self.append(part) else { continue };
@@ -442,6 +407,14 @@ impl Session {
         }
     }
 
+    /// False when what is to be sent is not here.
+    fn send(&mut self, to: PeerId, message: &Outgoing) -> bool {
+        let bytes = self.message_bytes(message);
+        let is_here = bytes.is_some();
+        self.events.extend(bytes.map(|bytes| Event::Transmit { to, bytes }));
+        is_here
+    }
+
     fn message_bytes(&self, message: &Outgoing) -> Option<Bytes> {
         match message {
             Outgoing::Catalog => self.store.catalog_message(),
@@ -454,12 +427,14 @@ impl Session {
 
     fn append(&self, part: PartId) -> Option<Event> {
         let descriptor = self.store.descriptor(part)?;
-        let timescale = self.store.catalog()?.track(part.track)?.timescale;
+        let catalog = self.store.catalog()?;
+        let timescale = catalog.track(part.track)?.timescale;
         Some(Event::Append {
             track: part.track,
             chunks: self.store.part_payload(part)?,
             start_us: descriptor.start.to_micros(timescale),
             end_us: descriptor.start.saturating_add(descriptor.duration).to_micros(timescale),
+            is_last: catalog.index(part.track).is_some_and(|index| part.sequence + 1 >= index.n_parts()),
         })
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cardume_media::{CutPart, Film, FilmMaker, MediaTime, Published, SigningKey, Track, TrackKind};
+use cardume_media::{CutPart, Film, FilmMaker, MediaTime, SigningKey, Track, TrackKind};
 use cardume_swarm::{BitsPerSec, Config, Event, Instant, PlayerState, Session};
 use cardume_wire::link::Message;
 use cardume_wire::{Epoch, PeerId, TrackId, WallTime};
@@ -24,7 +24,7 @@ fn media(sequence: u32) -> Bytes {
     sequence.to_be_bytes().iter().copied().cycle().take(PART_LEN as usize).collect()
 }
 
-fn film() -> (Film, Vec<Published>) {
+fn film() -> Film {
     let track = Track {
         id: TrackId(0),
         kind: TrackKind::Video,
@@ -44,8 +44,10 @@ fn film() -> (Film, Vec<Published>) {
         captured_at: WallTime(0),
         bytes: media(sequence),
     };
-    let parts = (0..N_PARTS).map(|sequence| maker.push(&part(sequence)).unwrap()).collect();
-    (maker.finish(&SigningKey::from_seed([7; 32])).unwrap(), parts)
+    for sequence in 0..N_PARTS {
+        maker.push(&part(sequence)).unwrap();
+    }
+    maker.finish(&SigningKey::from_seed([7; 32])).unwrap()
 }
 
 /// A viewer's element: plays what it has.
@@ -92,6 +94,8 @@ struct Net {
     wire: Vec<(u64, PeerId, PeerId, Bytes)>,
     blamed: BTreeSet<PeerId>,
     polluter: Option<PeerId>,
+    /// A part that is another one on disk by now.
+    broken: Option<u32>,
 }
 
 impl Net {
@@ -105,10 +109,10 @@ impl Net {
             wire: Vec::new(),
             blamed: BTreeSet::new(),
             polluter: None,
+            broken: None,
         };
         net.join(Config::server(budget));
-        let (film, parts) = film();
-        net.act(SERVER, |session, now| session.start_film(&film, parts, now));
+        net.act(SERVER, |session, now| session.start_film(&film(), now));
         net
     }
 
@@ -156,8 +160,15 @@ impl Net {
                 }
                 self.wire.push((self.now + DELAY, id, to, bytes.into()));
             }
-            Event::Append { chunks, start_us, .. } => {
+            Event::Read { part } => {
+                assert!(id.is_server(), "viewers have no film to read");
+                let is_broken = self.broken == Some(part.sequence);
+                let read = if is_broken { media(part.sequence + 1) } else { media(part.sequence) };
+                self.act(id, |session, _| assert_eq!(session.part_read(part, Some(&read)), !is_broken));
+            }
+            Event::Append { chunks, start_us, is_last, .. } => {
                 let sequence = u32::try_from(start_us / PART_US).unwrap();
+                assert_eq!(is_last, sequence + 1 == N_PARTS);
                 assert_eq!(chunks.concat(), media(sequence), "the film's own bytes");
                 let element = self.elements.get_mut(&id).unwrap();
                 element.parts.insert(sequence);
@@ -318,4 +329,27 @@ fn a_server_with_a_budget_never_exceeds_it_and_serves_what_is_due() {
     net.run(Duration::from_secs(20));
     assert!((net.server_sent(A) - before) * 8 < budget * 20);
     assert!(net.element(A).playhead > 15_000_000, "{}", net.element(A).playhead);
+}
+
+#[test]
+fn what_changed_on_disk_reaches_nobody_and_the_rest_plays() {
+    let mut net = Net::new(None);
+    net.broken = Some(4);
+    net.viewer(A, &[SERVER]);
+    net.run(Duration::from_secs(10));
+    let element = net.element(A);
+    assert!(element.playhead == 4 * PART_US && element.parts.len() == 4, "{:?}", element.parts);
+    net.broken = None;
+    net.run(Duration::from_secs(10));
+    assert!(net.element(A).playhead > 5 * PART_US);
+}
+
+#[test]
+fn a_film_ends_with_its_last_part() {
+    let mut net = Net::new(None);
+    net.viewer(A, &[SERVER]);
+    net.run(Duration::from_secs(1));
+    net.seek(A, u64::from(N_PARTS - 2) * PART_US);
+    net.run(Duration::from_secs(6));
+    assert!(net.element(A).parts.contains(&(N_PARTS - 1)));
 }
