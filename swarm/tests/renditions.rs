@@ -235,7 +235,8 @@ impl Net {
                 Event::Attach(_)
                 | Event::Blame { .. }
                 | Event::FindNeighbours { .. }
-                | Event::Forwarded { .. } => {}
+                | Event::Forwarded { .. }
+                | Event::Read { .. } => {}
             }
         }
     }

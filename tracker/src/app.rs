@@ -1,18 +1,21 @@
 //! One running tracker: makes the rooms and introduces them to each other.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cardume_media::SigningKey;
+use cardume_wire::ChannelId;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::channel::{Channel, ChannelEnd, ChannelSetup, Channels};
-use crate::config::{ChannelConfig, Config, DEMO_CHANNEL};
+use crate::channel::{Channel, ChannelEnd, ChannelSetup, Channels, Programme};
+use crate::config::{ChannelConfig, Config, DEMO_CHANNEL, TARGET_LATENCY_DEFAULT};
 use crate::demo;
 use crate::egress::{self, Readers, Writer};
+use crate::film::{self, Found};
 use crate::http::{self, Addresses, Http};
 use crate::ingest;
 use crate::server_peer::{Common, ServerPeers};
@@ -33,6 +36,14 @@ pub enum StartError {
     /// The site's directory.
     #[error(transparent)]
     Site(#[from] NoSite),
+    /// The folder of films.
+    #[error("cannot read the directory of films {path}; choose another with --films")]
+    Films {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The system has no random numbers.
     #[error("the system gives no random numbers")]
     Random(#[from] getrandom::Error),
@@ -89,7 +100,8 @@ impl Tracker {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
 
         let stream_keys = stream_keys(&config, &store)?;
-        let (channels, ends) = Channels::new(setups(&stream_keys, &store)?);
+        let films = find_films(&config)?;
+        let (channels, ends) = Channels::new(setups(&stream_keys, &films, &store)?);
         let (budget, egress_writer) =
             egress::open(config.egress_limit, config.egress_bytes_per_month, &store)?;
         let common = Common {
@@ -104,6 +116,8 @@ impl Tracker {
         tasks.spawn(Arc::clone(&registry).announce_changes(channels.clone(), stop.clone()));
         let readers = Readers::new(budget);
         tasks.spawn(egress::govern(Arc::clone(&readers), stop.clone()));
+        let reading = (channels.clone(), Arc::clone(&store), stop.clone());
+        tasks.spawn_blocking(move || film::read_all(&films, &reading.0, &reading.1, &reading.2));
         let tokens = Tokens::new(store.resume_secret()?);
         let signalling =
             Signalling { registry, tokens, ice_servers: config.ice_servers.into(), stop: stop.clone() };
@@ -192,17 +206,33 @@ fn stream_keys(config: &Config, store: &Store) -> Result<Vec<StreamKey>, StoreEr
     config.channel.iter().map(stream_key).collect()
 }
 
-fn setups(keys: &[StreamKey], store: &Store) -> Result<Vec<ChannelSetup>, StoreError> {
-    let setup = |StreamKey { channel, key, .. }: &StreamKey| {
+fn find_films(config: &Config) -> Result<Vec<Found>, StartError> {
+    let Some(folder) = &config.films else { return Ok(Vec::new()) };
+    let taken = config.channel.iter().map(|channel| channel.id.clone()).collect();
+    film::films_in(folder, &taken).map_err(|source| StartError::Films { path: folder.clone(), source })
+}
+
+fn setups(keys: &[StreamKey], films: &[Found], store: &Store) -> Result<Vec<ChannelSetup>, StoreError> {
+    let signing_key = |id: &ChannelId| store.signing_seed(id).map(SigningKey::from_seed);
+    let live = keys.iter().map(|StreamKey { channel, key, .. }| {
         Ok(ChannelSetup {
             id: channel.id.clone(),
             title: channel.title().to_owned(),
-            stream_key: key.clone(),
+            programme: Programme::Live { stream_key: key.clone() },
             target_latency: channel.target_latency(),
-            signing_key: SigningKey::from_seed(store.signing_seed(&channel.id)?),
+            signing_key: signing_key(&channel.id)?,
         })
-    };
-    keys.iter().map(setup).collect()
+    });
+    let films = films.iter().map(|film| {
+        Ok(ChannelSetup {
+            id: film.id.clone(),
+            title: film.title.clone(),
+            programme: Programme::Film,
+            target_latency: TARGET_LATENCY_DEFAULT,
+            signing_key: signing_key(&film.id)?,
+        })
+    });
+    live.chain(films).collect()
 }
 
 fn start_servers(

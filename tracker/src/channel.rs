@@ -4,14 +4,17 @@
 //! channel's server peer takes the other end, [`ChannelEnd`].
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use cardume_media::{Catalog, CatalogError, CutPart, PublicKey, SigningKey, Track};
-use cardume_wire::{ChannelId, Epoch, signal};
+use cardume_wire::signal::{self, ChannelKind};
+use cardume_wire::{ChannelId, Epoch};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
+use crate::film::FilmFile;
 use crate::window::Window;
 
 /// Parts that may wait between a sender and the channel's server peer.
@@ -44,12 +47,24 @@ pub struct ChannelSetup {
     pub id: ChannelId,
     /// For people.
     pub title: String,
-    /// Secret of whoever may send to it.
-    pub stream_key: String,
+    /// What it shows.
+    pub programme: Programme,
     /// Capture to screen, as its viewers hold it.
     pub target_latency: Duration,
     /// What its catalogs and descriptors are signed with.
     pub signing_key: SigningKey,
+}
+
+/// What a channel is configured to show.
+#[derive(Debug, Clone)]
+pub enum Programme {
+    /// What somebody sends.
+    Live {
+        /// Secret of whoever may.
+        stream_key: String,
+    },
+    /// A film, once [`Channel::show_film`] brings it.
+    Film,
 }
 
 /// All channels of this tracker; a handle that is cheap to clone.
@@ -74,7 +89,7 @@ impl Channels {
         let digest = blake3::hash(stream_key.as_bytes());
         // No early exit: every channel is compared. `blake3::Hash` compares in constant time.
         self.table.values().fold(None, |found, channel| {
-            if channel.key_digest == digest { Some(Arc::clone(channel)) } else { found }
+            if channel.has_key(&digest) { Some(Arc::clone(channel)) } else { found }
         })
     }
 
@@ -83,9 +98,10 @@ impl Channels {
         self.table.get(id).cloned()
     }
 
-    /// All channels as viewers see them now, ordered by id.
+    /// All channels as viewers see them now, ordered by id; of films those that can be watched.
     pub fn list(&self) -> Vec<signal::Channel> {
-        self.table.values().map(|channel| channel.describe()).collect()
+        let listed = self.table.values().map(|channel| channel.describe());
+        listed.filter(|channel| channel.kind == ChannelKind::Live || channel.duration_ms.is_some()).collect()
     }
 
     /// All channels, ordered by id.
@@ -106,13 +122,32 @@ pub struct Channel {
     title: String,
     target_latency: Duration,
     public_key: PublicKey,
-    key_digest: blake3::Hash,
+    shown: Shown,
     n_viewers: AtomicU32,
     /// One permit: whoever holds it may be on air.
     air: Arc<Semaphore>,
     starts: mpsc::Sender<Start>,
     window: watch::Receiver<Arc<Window>>,
     changes: watch::Sender<u64>,
+}
+
+/// What a channel shows.
+#[derive(Debug)]
+enum Shown {
+    Live {
+        key_digest: blake3::Hash,
+    },
+    /// Empty while it is read; `None` when it cannot be watched, else how long it lasts.
+    Film(OnceLock<Option<Duration>>),
+}
+
+impl Shown {
+    fn new(programme: Programme) -> Self {
+        match programme {
+            Programme::Live { stream_key } => Self::Live { key_digest: blake3::hash(stream_key.as_bytes()) },
+            Programme::Film => Self::Film(OnceLock::new()),
+        }
+    }
 }
 
 impl Channel {
@@ -124,7 +159,7 @@ impl Channel {
             title: setup.title,
             target_latency: setup.target_latency,
             public_key: setup.signing_key.public(),
-            key_digest: blake3::hash(setup.stream_key.as_bytes()),
+            shown: Shown::new(setup.programme),
             n_viewers: AtomicU32::new(0),
             air: Arc::new(Semaphore::new(1)),
             starts,
@@ -165,11 +200,56 @@ impl Channel {
         signal::Channel {
             id: self.id.clone(),
             title: self.title.clone(),
+            kind: self.kind(),
+            duration_ms: self.film_duration().and_then(whole_ms),
             is_live: self.is_live(),
             n_viewers: self.n_viewers.load(Ordering::Relaxed),
             target_latency_ms: u32::try_from(self.target_latency.as_millis()).unwrap_or(u32::MAX),
             public_key: self.public_key.to_string(),
         }
+    }
+
+    /// Whether it is a film that turned out to be none: as good as no channel.
+    pub fn is_void(&self) -> bool {
+        matches!(&self.shown, Shown::Film(outcome) if outcome.get() == Some(&None))
+    }
+
+    /// Lets viewers watch a film, for good.
+    pub fn show_film(&self, film: Arc<FilmFile>) {
+        self.settle_film(Some(film.duration()));
+        // Fails when the tracker goes down.
+        let _ = self.starts.try_send(Start::Film(film));
+    }
+
+    /// The film cannot be watched.
+    pub fn give_film_up(&self) {
+        self.settle_film(None);
+    }
+
+    fn settle_film(&self, duration: Option<Duration>) {
+        if let Shown::Film(outcome) = &self.shown {
+            outcome.get_or_init(|| duration);
+            self.notify();
+        }
+    }
+
+    fn kind(&self) -> ChannelKind {
+        match self.shown {
+            Shown::Live { .. } => ChannelKind::Live,
+            Shown::Film(_) => ChannelKind::Film,
+        }
+    }
+
+    /// How long its film lasts; `None` before that is known.
+    fn film_duration(&self) -> Option<Duration> {
+        match &self.shown {
+            Shown::Live { .. } => None,
+            Shown::Film(outcome) => outcome.get().copied().flatten(),
+        }
+    }
+
+    fn has_key(&self, digest: &blake3::Hash) -> bool {
+        matches!(&self.shown, Shown::Live { key_digest } if key_digest == digest)
     }
 
     /// Says how many watch.
@@ -207,6 +287,11 @@ impl Channel {
     }
 }
 
+/// Rounded down; `None` of less than a millisecond.
+fn whole_ms(duration: Duration) -> Option<NonZeroU32> {
+    NonZeroU32::new(u32::try_from(duration.as_millis()).unwrap_or(u32::MAX))
+}
+
 /// The right to send to a channel, before anything is on air.
 #[derive(Debug)]
 pub struct Reservation {
@@ -229,7 +314,7 @@ impl Reservation {
         // The epoch comes later; any will do to check the tracks.
         let tracks = Catalog::new(Epoch(0), tracks).map_err(BroadcastError::Tracks)?.tracks().to_vec();
         let (sender, parts) = mpsc::channel(PART_QUEUE_LIMIT);
-        self.channel.starts.try_send(Start { tracks, parts }).map_err(|error| match error {
+        self.channel.starts.try_send(Start::Broadcast { tracks, parts }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => BroadcastError::Busy,
             mpsc::error::TrySendError::Closed(_) => BroadcastError::ShuttingDown,
         })?;
@@ -273,13 +358,18 @@ pub struct ChannelEnd {
     window: watch::Sender<Arc<Window>>,
 }
 
-/// A broadcast that begins. It has ended when `parts` ends.
+/// Something to show.
 #[derive(Debug)]
-pub struct Start {
-    /// Its tracks, fit for a catalog.
-    pub tracks: Vec<Track>,
-    /// Its parts as they are cut.
-    pub parts: mpsc::Receiver<CutPart>,
+pub enum Start {
+    /// A broadcast begins. It has ended when `parts` ends.
+    Broadcast {
+        /// Its tracks, fit for a catalog.
+        tracks: Vec<Track>,
+        /// Its parts as they are cut.
+        parts: mpsc::Receiver<CutPart>,
+    },
+    /// A film is ready.
+    Film(Arc<FilmFile>),
 }
 
 impl ChannelEnd {
@@ -293,7 +383,7 @@ impl ChannelEnd {
         &self.signing_key
     }
 
-    /// The next broadcast; `None` when the table is gone. Cancel safe.
+    /// What is shown next; `None` when the table is gone. Cancel safe.
     pub async fn next_start(&mut self) -> Option<Start> {
         self.starts.recv().await
     }

@@ -30,7 +30,7 @@ pub const DEFAULT_CHANNEL: &str = "live";
 /// The channel of [`Config::demo`].
 pub const DEMO_CHANNEL: &str = "demo";
 /// Would hide behind `/v1/channels/events`.
-const RESERVED_CHANNEL: &str = "events";
+pub(crate) const RESERVED_CHANNEL: &str = "events";
 
 /// What stands in the template for a channel.
 const CHANNEL_EXAMPLE: &str = r#"#[[channel]]
@@ -60,6 +60,11 @@ pub struct Config {
     #[config(default = "cardume-data", env = "CARDUME_DATA_DIR")]
     #[config(layer_attr(arg(long, value_name = "DIR")))]
     pub data_dir: PathBuf,
+
+    /// Directory with films (fragmented MP4), each of which viewers may watch at any time; read at start. None without it.
+    #[config(env = "CARDUME_FILMS")]
+    #[config(layer_attr(arg(long, value_name = "DIR")))]
+    pub films: Option<PathBuf>,
 
     /// Address under which viewers reach this tracker, such as "https://tv.example.org"; used in what is printed.
     #[config(env = "CARDUME_PUBLIC_URL")]

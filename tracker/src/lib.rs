@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod egress;
+pub mod film;
 pub mod hls;
 pub mod http;
 pub mod ingest;

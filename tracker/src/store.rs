@@ -9,6 +9,8 @@ use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefini
 pub const FILE_NAME: &str = "cardume.redb";
 const SECRETS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("secrets");
 const EPOCHS: TableDefinition<'_, &str, u32> = TableDefinition::new("epochs");
+/// What a film's file was like when its epoch was chosen, and that epoch, by the film's id.
+const FILMS: TableDefinition<'_, &str, (&[u8], u32)> = TableDefinition::new("films");
 /// Bytes sent in each month, by the month's number.
 const EGRESS: TableDefinition<'_, u32, u64> = TableDefinition::new("egress");
 
@@ -120,6 +122,24 @@ impl Store {
         next().map(Epoch).map_err(failed)
     }
 
+    /// The epoch of a film: the one it had as long as its file's stamp is the same, else as [`Store::next_epoch`] has it.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn film_epoch(&self, film: &ChannelId, stamp: &[u8], now_seconds: u32) -> Result<Epoch, StoreError> {
+        if let Some(epoch) = self.read_film_epoch(film, stamp).map_err(failed)? {
+            return Ok(epoch);
+        }
+        let epoch = self.next_epoch(film, now_seconds)?;
+        let write = || -> Result<(), redb::Error> {
+            let transaction = self.database.begin_write()?;
+            transaction.open_table(FILMS)?.insert(film.as_str(), (stamp, epoch.0))?;
+            transaction.commit()?;
+            Ok(())
+        };
+        write().map_err(failed).map(|()| epoch)
+    }
+
     /// What counts as sent in each month: the month's number, as given to [`Store::keep_egress`], and bytes.
     ///
     /// # Errors
@@ -168,6 +188,19 @@ impl Store {
         getrandom::fill(&mut secret)?;
         self.write_secret(name, &secret).map_err(failed)?;
         Ok(secret)
+    }
+
+    /// `None` when the film's file was another one.
+    fn read_film_epoch(&self, film: &ChannelId, stamp: &[u8]) -> Result<Option<Epoch>, redb::Error> {
+        let transaction = self.database.begin_read()?;
+        let table = match transaction.open_table(FILMS) {
+            Ok(table) => table,
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let Some(known) = table.get(film.as_str())? else { return Ok(None) };
+        let (known_stamp, epoch) = known.value();
+        Ok((known_stamp == stamp).then_some(Epoch(epoch)))
     }
 
     fn read_secret(&self, name: &str) -> Result<Option<[u8; 32]>, redb::Error> {
@@ -239,6 +272,16 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let next = |now| Store::open(directory.path()).unwrap().next_epoch(&channel(), now).unwrap().0;
         assert_eq!([next(1000), next(1000), next(900), next(2000)], [1000, 1001, 1002, 2000]);
+    }
+
+    #[test]
+    fn a_film_keeps_its_epoch_until_its_file_changes() {
+        let directory = tempfile::tempdir().unwrap();
+        let epoch = |stamp: &[u8], now| {
+            Store::open(directory.path()).unwrap().film_epoch(&channel(), stamp, now).unwrap().0
+        };
+        let first = [epoch(b"one", 1000), epoch(b"one", 2000), epoch(b"two", 1000), epoch(b"one", 1000)];
+        assert_eq!(first, [1000, 1000, 1001, 1002]);
     }
 
     #[test]

@@ -88,6 +88,8 @@ fn bad_settings_are_refused_with_their_place() {
     check_refused(&output, &["CARDUME_EGRESS_LIMIT", "30 Mbit/s"]);
     let output = serve(directory.path()).arg("--site").arg(directory.path()).output().unwrap();
     check_refused(&output, &["index.html"]);
+    let output = serve(directory.path()).args(["--films", "/no/such/folder"]).output().unwrap();
+    check_refused(&output, &["/no/such/folder", "--films"]);
 }
 
 #[test]
@@ -108,6 +110,31 @@ fn a_data_directory_in_use_is_named() {
     first.kill().unwrap();
     first.wait().unwrap();
     check_refused(&second, &["in use", "--data-dir"]);
+}
+
+#[test]
+fn a_film_that_is_none_is_named_with_what_makes_it_right() {
+    let (data, films) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../media/tests/fixtures");
+    for (fixture, film) in [("progressive.mp4", "bad.mp4"), ("cmaf.mp4", "good.mp4")] {
+        std::fs::copy(fixtures.join(fixture), films.path().join(film)).unwrap();
+    }
+    let (mut child, _) = start_with(serve(data.path()).arg("--films").arg(films.path()));
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let mut log: Vec<String> = Vec::new();
+    // They are read in this order.
+    for line in lines {
+        let is_last = line.contains("good.mp4 is ready");
+        log.push(line);
+        if is_last {
+            break;
+        }
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let refusal = log.iter().find(|line| line.contains("bad.mp4")).unwrap();
+    assert!(refusal.contains("not fragmented") && refusal.contains("ffmpeg -i"), "{log:?}");
+    assert!(log.last().unwrap().contains("good.mp4 is ready"), "{log:?}");
 }
 
 #[cfg(unix)]

@@ -7,6 +7,8 @@
 //! Unknown fields are ignored; an unknown type is answered by an error of code [`ErrorCode::UnknownType`], and skipped by a
 //! viewer.
 
+use core::num::NonZeroU32;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{ChannelId, PeerId, WallTime};
@@ -189,6 +191,11 @@ pub struct Channel {
     pub id: ChannelId,
     /// For people.
     pub title: String,
+    /// What it shows.
+    pub kind: ChannelKind,
+    /// How long a film lasts, in milliseconds; `None` while the tracker reads it, and when live.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<NonZeroU32>,
     /// Whether somebody is broadcasting on it now.
     pub is_live: bool,
     /// How many watch.
@@ -197,6 +204,16 @@ pub struct Channel {
     pub target_latency_ms: u32,
     /// The Ed25519 key (RFC 8032) that its catalogs and descriptors are signed with: 64 hexadecimal digits.
     pub public_key: String,
+}
+
+/// What a channel shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChannelKind {
+    /// What somebody sends to it now.
+    Live,
+    /// A film, from its beginning to its end, for each viewer when it likes.
+    Film,
 }
 
 /// One entry of `RTCConfiguration.iceServers`.

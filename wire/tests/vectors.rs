@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use cardume_wire::link::{Control, DecodeError, Message, TrackBlocks, TrackParts, UNKNOWN_AGE};
 use cardume_wire::signal::{
-    Candidate, Channel, ErrorCode, FromTracker, FromViewer, IceServer, Report, Welcome,
+    Candidate, Channel, ChannelKind, ErrorCode, FromTracker, FromViewer, IceServer, Report, Welcome,
 };
 use cardume_wire::{
     BlockId, BlockNumber, Epoch, PROTOCOL_VERSION, PeerId, Stripe, TrackId, TrackSet, WallTime,
@@ -231,11 +231,17 @@ fn channel() -> Channel {
     Channel {
         id: "demo".parse().expect("an id"),
         title: "Demo – \"live\"".to_owned(),
+        kind: ChannelKind::Live,
+        duration_ms: None,
         is_live: true,
         n_viewers: 3,
         target_latency_ms: 2000,
         public_key: "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a".to_owned(),
     }
+}
+
+fn film() -> Channel {
+    Channel { kind: ChannelKind::Film, duration_ms: 5_400_040.try_into().ok(), is_live: false, ..channel() }
 }
 
 fn candidate(is_full: bool) -> Candidate {
@@ -297,6 +303,7 @@ fn from_tracker() -> Vec<FromTracker> {
         FromTracker::Neighbours { neighbours: vec![from] },
         FromTracker::Clock { sent_at: 123_456_789, time: WallTime(1_795_000_000_000_000) },
         FromTracker::Channel { channel: channel() },
+        FromTracker::Channel { channel: film() },
         FromTracker::Gone { peer: from },
         FromTracker::Lost { peer: from },
         FromTracker::Blamed { peer: from, is_evicted: true },

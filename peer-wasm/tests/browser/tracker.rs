@@ -391,6 +391,8 @@ impl Inner {
         Channel {
             id: "test".parse().unwrap(),
             title: "Test card".into(),
+            kind: ChannelKind::Live,
+            duration_ms: None,
             is_live: self.on_air_at.is_some(),
             n_viewers: u32::try_from(self.sockets.len()).unwrap(),
             target_latency_ms: TARGET_LATENCY_MS,

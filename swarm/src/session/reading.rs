@@ -32,7 +32,7 @@ pub(super) struct Reading {
     /// Wanted, and not read yet.
     queue: VecDeque<PartId>,
     /// Parts that are being read.
-    n_reading: usize,
+    n_open: usize,
     waiting: BTreeMap<PartId, Vec<Waiting>>,
     n_waiting: usize,
     /// What was read, oldest first, with its length.
@@ -55,15 +55,15 @@ impl Reading {
 
     /// The next part to read, while there are not too many at a time.
     pub(super) fn next(&mut self) -> Option<PartId> {
-        let part = if self.n_reading < READ_LIMIT { self.queue.pop_front() } else { None }?;
-        self.n_reading += 1;
+        let part = if self.n_open < READ_LIMIT { self.queue.pop_front() } else { None }?;
+        self.n_open += 1;
         Some(part)
     }
 
     /// A part was read, or cannot be: gives what waited for it. Nothing for a part that was not asked for.
     pub(super) fn done(&mut self, part: PartId) -> Vec<Waiting> {
         let Some(waiting) = self.waiting.remove(&part) else { return Vec::new() };
-        self.n_reading -= 1;
+        self.n_open -= 1;
         self.n_waiting -= waiting.len();
         waiting
     }

@@ -138,7 +138,7 @@ impl Net {
             }
             Event::Forwarded { from, .. } => self.link(id, from),
             // There is no tracker.
-            Event::Connect { .. } | Event::FindNeighbours { .. } => {}
+            Event::Connect { .. } | Event::FindNeighbours { .. } | Event::Read { .. } => {}
         }
     }
 

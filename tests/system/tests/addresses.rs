@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::ConnectInfo;
-use cardume::channel::{ChannelSetup, Channels};
+use cardume::channel::{ChannelSetup, Channels, Programme};
 use cardume::egress::{EgressBudget, Readers};
 use cardume::http::{self, Addresses, Http};
 use cardume::rate::RateLimit;
@@ -29,7 +29,7 @@ async fn serve_to(address: &str, store: &Arc<Store>) -> SocketAddr {
     let setup = ChannelSetup {
         id: "live".parse().unwrap(),
         title: "Live".to_owned(),
-        stream_key: "secret-key".to_owned(),
+        programme: Programme::Live { stream_key: "secret-key".to_owned() },
         target_latency: std::time::Duration::from_secs(2),
         signing_key: SigningKey::from_seed([1; 32]),
     };

@@ -183,7 +183,7 @@ impl Net {
             }
             Event::Blame { .. } => self.has_blamed = true,
             // There is a tracker.
-            Event::Forwarded { .. } | Event::Attach(_) => {}
+            Event::Forwarded { .. } | Event::Attach(_) | Event::Read { .. } => {}
         }
     }
 

@@ -135,6 +135,6 @@ pub(super) fn find(http: &Http, id: &str) -> Result<Arc<Channel>, Response> {
     let id: ChannelId = id
         .parse()
         .map_err(|error: cardume_wire::InvalidId| failure(StatusCode::NOT_FOUND, &error.to_string()))?;
-    let found = http.channels.find(&id);
+    let found = http.channels.find(&id).filter(|channel| !channel.is_void());
     found.ok_or_else(|| failure(StatusCode::NOT_FOUND, &format!("there is no channel \"{id}\" here")))
 }

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cardume_media::{Catalog, CutPart, Publisher};
+use cardume_media::{Catalog, CutPart, PartId, Publisher, Track};
 use cardume_swarm::{Config, Event, Instant, Session, Stats};
 use cardume_wire::{Epoch, PeerId};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::link::Link;
@@ -15,6 +16,7 @@ use super::{Banned, Common};
 use crate::channel::{ChannelEnd, Start};
 use crate::clock::{unix_seconds, wall_time};
 use crate::egress::{EgressBudget, Share, Terms};
+use crate::film::FilmFile;
 use crate::store::Store;
 use crate::window::Window;
 
@@ -41,6 +43,11 @@ pub(super) struct Actor {
     /// Parts of the broadcast that is on.
     parts: Option<mpsc::Receiver<CutPart>>,
     has_broadcast: bool,
+    film: Option<Arc<FilmFile>>,
+    /// Parts of the film that are being read.
+    reads: JoinSet<(PartId, std::io::Result<Bytes>)>,
+    /// Whether the log says already that the film on disk is not what it was.
+    is_damage_known: bool,
     budget: Arc<EgressBudget>,
     budget_changes: watch::Receiver<Terms>,
     /// Held while there is something to send and somebody to send it to.
@@ -64,6 +71,9 @@ impl Actor {
             banned,
             parts: None,
             has_broadcast: false,
+            film: None,
+            reads: JoinSet::new(),
+            is_damage_known: false,
             budget: Arc::clone(&common.budget),
             budget_changes: common.budget.changes(),
             share: None,
@@ -85,7 +95,8 @@ impl Actor {
                     Some(part) => self.publish(part),
                     None => self.end_broadcast(),
                 },
-                Some(start) = self.end.next_start(), if self.parts.is_none() => self.start_broadcast(start).await,
+                Some(start) = self.end.next_start(), if self.parts.is_none() => self.start(start).await,
+                Some(Ok((part, media))) = self.reads.join_next() => self.part_read(part, media),
                 Some(command) = commands.recv() => self.handle(command),
             }
         }
@@ -141,18 +152,49 @@ impl Actor {
         self.links.get(&peer).is_some_and(|link| link.number == number)
     }
 
-    async fn start_broadcast(&mut self, start: Start) {
+    async fn start(&mut self, start: Start) {
+        match start {
+            Start::Broadcast { tracks, parts } => self.start_broadcast(tracks, parts).await,
+            Start::Film(film) => self.start_film(film),
+        }
+    }
+
+    fn start_film(&mut self, film: Arc<FilmFile>) {
+        self.has_broadcast = true;
+        self.session.start_film(film.film(), self.now());
+        self.film = Some(film);
+    }
+
+    fn read_part(&mut self, part: PartId) {
+        if let Some(film) = self.film.clone() {
+            self.reads.spawn_blocking(move || (part, film.part(part)));
+        }
+    }
+
+    fn part_read(&mut self, part: PartId, media: std::io::Result<Bytes>) {
+        let is_right = self.session.part_read(part, media.as_ref().ok());
+        if !is_right && !self.is_damage_known {
+            self.is_damage_known = true;
+            let reason = media.err().map_or("it has changed".to_owned(), |error| error.to_string());
+            tracing::error!(
+                channel = %self.end.channel().id(),
+                "the film cannot be read as it was at start: {reason}; put it back or restart the tracker"
+            );
+        }
+    }
+
+    async fn start_broadcast(&mut self, tracks: Vec<Track>, parts: mpsc::Receiver<CutPart>) {
         let Some(epoch) = self.next_epoch().await else { return };
-        let catalog = match Catalog::new(epoch, start.tracks) {
+        let catalog = match Catalog::new(epoch, tracks) {
             Ok(catalog) => catalog,
-            // Refused at the door already; dropping `start` tells the sender.
+            // Refused at the door already; dropping `parts` tells the sender.
             Err(error) => return tracing::error!(channel = %self.end.channel().id(), "no broadcast: {error}"),
         };
         let tracks: Vec<_> = catalog.tracks().iter().map(|track| track.codec.as_str()).collect();
         tracing::info!(channel = %self.end.channel().id(), epoch = epoch.0, tracks = tracks.join(" "), "on air");
         let window = Window::new(epoch, catalog.tracks());
         self.has_broadcast = true;
-        self.parts = Some(start.parts);
+        self.parts = Some(parts);
         self.session.set_clock(wall_time(), self.now());
         self.session.start_broadcast(Publisher::new(self.end.signing_key().clone(), catalog), self.now());
         self.end.update_window(|now| *now = window);
@@ -204,6 +246,7 @@ impl Actor {
                 Event::Blame { peer } => {
                     tracing::debug!(channel = %self.end.channel().id(), %peer, "sends wrong media");
                 }
+                Event::Read { part } => self.read_part(part),
                 // A server connects to nobody and plays nothing.
                 Event::Connect { peer } => self.session.connect_failed(peer, self.now()),
                 Event::FindNeighbours { .. }

@@ -35,7 +35,7 @@ impl Registry {
     }
 
     pub(super) fn find(&self, channel: &ChannelId) -> Option<&Arc<Swarm>> {
-        self.swarms.get(channel)
+        self.swarms.get(channel).filter(|swarm| !swarm.channel().is_void())
     }
 
     /// What the channel's viewers reported in all.

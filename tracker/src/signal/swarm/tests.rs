@@ -1,5 +1,5 @@
 use super::*;
-use crate::channel::{ChannelSetup, Channels};
+use crate::channel::{ChannelSetup, Channels, Programme};
 use std::time::Duration;
 
 fn swarm(viewer_limit: usize) -> Arc<Swarm> {
@@ -10,7 +10,7 @@ fn seeded(viewer_limit: usize, seed: u64) -> Arc<Swarm> {
     let setup = ChannelSetup {
         id: "live".parse().unwrap(),
         title: "Live".to_owned(),
-        stream_key: "secret-key".to_owned(),
+        programme: Programme::Live { stream_key: "secret-key".to_owned() },
         target_latency: Duration::from_secs(2),
         signing_key: cardume_media::SigningKey::from_seed([1; 32]),
     };
