@@ -13,7 +13,7 @@ use std::rc::Rc;
 use cardume_media::{Catalog, PublicKey};
 use cardume_swarm::{BitsPerSec, ClockEstimator, Event, Instant, Phase, Session, Stats};
 use cardume_wire::PeerId;
-use cardume_wire::signal::{Channel, FromViewer, NEIGHBOUR_LIMIT};
+use cardume_wire::signal::{Channel, ChannelKind, FromViewer, NEIGHBOUR_LIMIT};
 use wasm_bindgen::JsValue;
 use web_sys::HtmlVideoElement;
 
@@ -241,9 +241,11 @@ impl Engine {
                 }
                 Event::Attach(catalog) => self.attach(catalog),
                 Event::Forwarded { from, text } => self.handle_introduction(from, &text, now),
-                Event::Append { track, chunks, .. } => {
-                    self.media.handle(MediaCommand::Append { track, chunks });
+                Event::Append { track, chunks, is_jump, is_last, .. } => {
+                    self.media.handle(MediaCommand::Append { track, chunks, is_jump, is_last });
                 }
+                // Of the server peer.
+                Event::Read { .. } => {}
                 Event::SetRate(rate) => self.media.handle(MediaCommand::SetRate(rate)),
                 Event::Seek { to_us } => self.media.handle(MediaCommand::Seek(to_us)),
             }
@@ -285,10 +287,18 @@ impl Engine {
 }
 
 impl Viewer {
+    /// Whether there is something to watch.
+    fn is_on(&self) -> bool {
+        match self.channel.kind {
+            ChannelKind::Live => self.channel.is_live,
+            ChannelKind::Film => self.catalog.is_some(),
+        }
+    }
+
     fn state(&self) -> State {
         match self.phase {
             Phase::Playing => State::Playing,
-            _ if !self.channel.is_live => State::Waiting,
+            _ if !self.is_on() => State::Waiting,
             Phase::Waiting | Phase::Buffering => State::Buffering,
             Phase::Stalled => State::Stalled,
             Phase::Resting => State::Resting,

@@ -1,6 +1,6 @@
 //! What the player tells the page.
 
-use cardume_wire::signal::Channel;
+use cardume_wire::signal::{Channel, ChannelKind};
 use wasm_bindgen::JsValue;
 
 use crate::object::object;
@@ -10,7 +10,7 @@ use crate::object::object;
 pub(crate) enum State {
     /// The tracker has not been reached yet.
     Connecting,
-    /// Nobody broadcasts on the channel.
+    /// Nobody broadcasts on the channel, or its film is not ready.
     Waiting,
     /// Media comes; nothing has been seen yet.
     Buffering,
@@ -80,9 +80,18 @@ fn channel_to_js(channel: &Channel) -> JsValue {
     object([
         ("id", channel.id.as_str().into()),
         ("title", channel.title.as_str().into()),
+        ("kind", kind_to_js(channel.kind).into()),
+        ("duration_ms", channel.duration_ms.map_or(JsValue::UNDEFINED, |ms| ms.get().into())),
         ("is_live", channel.is_live.into()),
         ("n_viewers", channel.n_viewers.into()),
         ("target_latency_ms", channel.target_latency_ms.into()),
         ("public_key", channel.public_key.as_str().into()),
     ])
+}
+
+fn kind_to_js(kind: ChannelKind) -> &'static str {
+    match kind {
+        ChannelKind::Live => "live",
+        ChannelKind::Film => "film",
+    }
 }

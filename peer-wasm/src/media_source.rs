@@ -10,10 +10,11 @@ use cardume_swarm::PlayerState;
 use cardume_wire::TrackId;
 use web_sys::{Event, HtmlVideoElement, MediaSource, MediaSourceReadyState, Url};
 
+use crate::append_queue::Endurance;
 use crate::listener::{Listener, Notify};
 use crate::source::SourceKind;
-use crate::track_buffer::TrackBuffer;
-use crate::video::Video;
+use crate::track_buffer::{Addition, TrackBuffer};
+use crate::video::{Video, seconds};
 
 /// What the engine asks of the media element.
 #[derive(Debug, Clone)]
@@ -26,6 +27,10 @@ pub enum MediaCommand {
         track: TrackId,
         /// The part's bytes in order.
         chunks: Vec<Bytes>,
+        /// Whether the viewer of a film went elsewhere: what of the track still waits is not appended any more.
+        is_jump: bool,
+        /// Whether the track ends with it.
+        is_last: bool,
     },
     /// Play at this rate.
     SetRate(f64),
@@ -76,6 +81,8 @@ struct Attachment {
     source: MediaSource,
     buffers: RefCell<Vec<TrackBuffer>>,
     is_managed: bool,
+    /// Seconds; endless when live.
+    duration: f64,
     listeners: RefCell<Vec<Listener>>,
 }
 
@@ -89,10 +96,16 @@ impl Media {
     pub fn handle(&mut self, command: MediaCommand) {
         match command {
             MediaCommand::Attach(catalog) => self.attach(&catalog),
-            MediaCommand::Append { track, chunks } => self.append(track, chunks),
+            MediaCommand::Append { track, chunks, is_jump, is_last } => {
+                self.append(track, Addition { chunks, is_jump, is_last });
+            }
             MediaCommand::SetRate(rate) => self.video.set_rate(rate),
             MediaCommand::Seek(to_us) => self.video.seek(to_us),
-            MediaCommand::Observe => (self.notify)(MediaEvent::Observed(self.video.state())),
+            MediaCommand::Observe => {
+                // The playhead may have made room.
+                self.attachment.iter().for_each(|attachment| attachment.advance());
+                (self.notify)(MediaEvent::Observed(self.video.state()));
+            }
         }
     }
 
@@ -108,7 +121,7 @@ impl Media {
             let message = "this browser can play none of the channel's tracks";
             return (self.notify)(MediaEvent::fatal("unsupported_media", message));
         }
-        self.attachment = Attachment::new(&kind, &tracks, &self.video, &self.notify);
+        self.attachment = Attachment::new(&kind, (catalog, &tracks), &self.video, &self.notify);
         if self.attachment.is_none() {
             (self.notify)(MediaEvent::Broken("the browser refuses a new media source".into()));
         } else if wants_to_play {
@@ -131,9 +144,9 @@ impl Media {
         kinds.into_iter().filter(|tracks| !tracks.is_empty()).collect()
     }
 
-    fn append(&self, track: TrackId, chunks: Vec<Bytes>) {
+    fn append(&self, track: TrackId, part: Addition) {
         if let Some(attachment) = &self.attachment {
-            attachment.append(track, chunks);
+            attachment.append(track, part);
         }
     }
 }
@@ -149,19 +162,22 @@ impl Drop for Media {
 impl Attachment {
     fn new(
         kind: &SourceKind,
-        kinds: &[Vec<&Track>],
+        (catalog, kinds): (&Catalog, &[Vec<&Track>]),
         video: &Rc<Video>,
         notify: &Notify<MediaEvent>,
     ) -> Option<Rc<Self>> {
         let source = kind.create(video.element())?;
         let url = Url::create_object_url_with_source(&source).ok()?;
-        let buffers =
-            kinds.iter().filter_map(|tracks| TrackBuffer::new(tracks, video.clone(), notify.clone()));
+        let endurance = if catalog.is_on_demand() { Endurance::Film } else { Endurance::Live };
+        let buffer =
+            |tracks: &Vec<&Track>| TrackBuffer::new(tracks, endurance, video.clone(), notify.clone());
+        let buffers = kinds.iter().filter_map(buffer);
         let buffers = buffers.collect();
         let attachment = Rc::new(Self {
             source,
             buffers: RefCell::new(buffers),
             is_managed: kind.is_managed(),
+            duration: catalog.end_us().map_or(f64::INFINITY, seconds),
             listeners: RefCell::default(),
         });
         attachment.listen(&url);
@@ -192,7 +208,7 @@ impl Attachment {
         if self.source.ready_state() != MediaSourceReadyState::Open {
             return;
         }
-        self.source.set_duration(f64::INFINITY);
+        self.source.set_duration(self.duration);
         if let Ok(mut buffers) = self.buffers.try_borrow_mut() {
             for buffer in &mut *buffers {
                 let idle = Rc::downgrade(self);
@@ -207,19 +223,24 @@ impl Attachment {
         self.advance();
     }
 
-    fn append(&self, track: TrackId, chunks: Vec<Bytes>) {
-        let Ok(mut buffers) = self.buffers.try_borrow_mut() else { return };
-        if let Some(buffer) = buffers.iter_mut().find(|buffer| buffer.has(track)) {
-            buffer.push(track, chunks);
-            buffer.advance(self.is_streaming());
+    fn append(&self, track: TrackId, part: Addition) {
+        if let Ok(mut buffers) = self.buffers.try_borrow_mut()
+            && let Some(buffer) = buffers.iter_mut().find(|buffer| buffer.has(track))
+        {
+            buffer.push(track, part);
         }
+        self.advance();
     }
 
     fn advance(&self) {
-        if let Ok(mut buffers) = self.buffers.try_borrow_mut() {
-            for buffer in &mut *buffers {
-                buffer.advance(self.is_streaming());
-            }
+        let Ok(mut buffers) = self.buffers.try_borrow_mut() else { return };
+        for buffer in &mut *buffers {
+            buffer.advance(self.is_streaming());
+        }
+        // Appending after a seek opens it again.
+        let is_open = self.source.ready_state() == MediaSourceReadyState::Open;
+        if is_open && buffers.iter().all(TrackBuffer::is_complete) {
+            let _ = self.source.end_of_stream();
         }
     }
 

@@ -2,6 +2,10 @@
 export interface Channel {
     readonly id: string;
     readonly title: string;
+    /** A film is watched from its beginning to its end, by each viewer when it likes. */
+    readonly kind: 'live' | 'film';
+    /** Of a film, once the tracker has read it. */
+    readonly duration_ms?: number | undefined;
     readonly is_live: boolean;
     readonly n_viewers: number;
     readonly target_latency_ms: number;
@@ -19,7 +23,8 @@ export interface PlayerOptions {
 }
 
 /**
- * `connecting`: the tracker has not been reached yet. `waiting`: nobody broadcasts on the channel.
+ * `connecting`: the tracker has not been reached yet. `waiting`: nobody broadcasts on the channel, or its film
+ * is not ready.
  * `buffering`: media comes, nothing has been seen yet. `playing`: it plays, or the viewer paused it.
  * `stalled`: the picture stopped for lack of media. `resting`: more viewers than the swarm can carry, and no room for this
  * one now; it plays by itself when there is. `reconnecting`: the tracker is away; it plays on.

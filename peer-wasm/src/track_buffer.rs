@@ -9,7 +9,7 @@ use js_sys::Uint8Array;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{Event, MediaSource, SourceBuffer};
 
-use crate::append_queue::{AppendQueue, Situation, Step};
+use crate::append_queue::{AppendQueue, Endurance, Situation, Step};
 use crate::listener::{Listener, Notify};
 use crate::media_source::MediaEvent;
 use crate::video::Video;
@@ -21,6 +21,8 @@ pub(crate) struct TrackBuffer {
     /// Whose init segment was the last one, by its place.
     present: usize,
     queue: AppendQueue,
+    /// Whether the track ends with what was pushed last.
+    is_at_end: bool,
     buffer: Option<(SourceBuffer, [Listener; 2])>,
     video: Rc<Video>,
     notify: Notify<MediaEvent>,
@@ -33,6 +35,16 @@ struct Alternative {
     init: Bytes,
 }
 
+/// One part, and how it continues what was pushed before.
+pub(crate) struct Addition {
+    /// Its bytes in order.
+    pub(crate) chunks: Vec<Bytes>,
+    /// Whether what was pushed before and waits is not appended any more.
+    pub(crate) is_jump: bool,
+    /// Whether the track ends with it.
+    pub(crate) is_last: bool,
+}
+
 enum AppendError {
     QuotaExceeded,
     Other(String),
@@ -40,13 +52,18 @@ enum AppendError {
 
 impl TrackBuffer {
     /// Tracks that are alternatives; the first one's init segment waits to be appended first. `None` of none.
-    pub(crate) fn new(tracks: &[&Track], video: Rc<Video>, notify: Notify<MediaEvent>) -> Option<Self> {
-        let mut queue = AppendQueue::default();
+    pub(crate) fn new(
+        tracks: &[&Track],
+        endurance: Endurance,
+        video: Rc<Video>,
+        notify: Notify<MediaEvent>,
+    ) -> Option<Self> {
+        let mut queue = AppendQueue::new(endurance);
         queue.push(vec![tracks.first()?.init.clone()]);
         let alternative =
             |track: &&Track| Alternative { id: track.id, mime: track.mime(), init: track.init.clone() };
         let tracks = tracks.iter().map(alternative).collect();
-        Some(Self { tracks, present: 0, queue, buffer: None, video, notify })
+        Some(Self { tracks, present: 0, queue, is_at_end: false, buffer: None, video, notify })
     }
 
     /// Makes the `SourceBuffer`; `idle` is called whenever it has finished something.
@@ -72,7 +89,15 @@ impl TrackBuffer {
     }
 
     /// Adds one part of one of the tracks, behind the track's init segment when it is another one than before.
-    pub(crate) fn push(&mut self, track: TrackId, part: Vec<Bytes>) {
+    pub(crate) fn push(&mut self, track: TrackId, part: Addition) {
+        if part.is_jump {
+            self.queue.clear_parts();
+            if let Some(track) = self.tracks.get(self.present) {
+                // It may have been among them.
+                self.queue.push(vec![track.init.clone()]);
+            }
+        }
+        self.is_at_end = part.is_last;
         let place = self.tracks.iter().position(|alternative| alternative.id == track);
         let place = place.unwrap_or(self.present);
         if place != self.present
@@ -84,7 +109,13 @@ impl TrackBuffer {
             }
             self.queue.push(vec![now.init.clone()]);
         }
-        self.queue.push(part);
+        self.queue.push(part.chunks);
+    }
+
+    /// Whether all of the track up to its end, from where the viewer went last, was appended.
+    pub(crate) fn is_complete(&self) -> bool {
+        let is_idle = self.buffer.as_ref().is_some_and(|(buffer, _)| !buffer.updating());
+        self.is_at_end && is_idle && self.queue.is_empty()
     }
 
     /// Does what is next, if the buffer is there and idle.
@@ -98,6 +129,9 @@ impl TrackBuffer {
                     buffer.remove(0.0, before).map_err(|error| classify(&error))
                 }
                 Some(Step::ChangeType(mime)) => buffer.change_type(&mime).map_err(|error| classify(&error)),
+                Some(Step::RemoveFrom(from)) => {
+                    buffer.remove(from, f64::INFINITY).map_err(|error| classify(&error))
+                }
                 Some(Step::Append(part)) => append(buffer, &part),
             };
             match outcome {
@@ -115,8 +149,10 @@ impl TrackBuffer {
 }
 
 fn situation(video: &Video, buffer: &SourceBuffer, is_streaming: bool) -> Situation {
-    let buffered_from = buffer.buffered().ok().and_then(|ranges| ranges.start(0).ok());
-    Situation { playhead: video.playhead(), buffered_from, is_streaming }
+    let ranges = buffer.buffered().ok();
+    let buffered_from = ranges.as_ref().and_then(|ranges| ranges.start(0).ok());
+    let buffered_to = ranges.and_then(|ranges| ranges.end(ranges.length().checked_sub(1)?).ok());
+    Situation { playhead: video.playhead(), buffered_from, buffered_to, is_streaming }
 }
 
 /// The one copy of a part out of WebAssembly's memory.

@@ -129,6 +129,6 @@ fn micros(seconds: f64) -> u64 {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "exact for the 285 years below 2^53 microseconds")]
-fn seconds(micros: u64) -> f64 {
+pub(crate) fn seconds(micros: u64) -> f64 {
     micros as f64 / 1e6
 }

@@ -4,7 +4,7 @@ mod film;
 mod reading;
 
 use core::time::Duration;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use cardume_media::{
@@ -79,6 +79,8 @@ pub enum Event {
         start_us: u64,
         /// Where it ends.
         end_us: u64,
+        /// Whether the viewer of a film went elsewhere: what of the track still waits to be appended is of no use.
+        is_jump: bool,
         /// Whether the track ends with it, as that of a film does.
         is_last: bool,
     },
@@ -101,6 +103,8 @@ pub struct Session {
     peer: Peer,
     store: Store,
     publisher: Option<Publisher>,
+    /// Of a film's tracks the parts after those that were appended last.
+    appended: BTreeMap<TrackId, u32>,
     /// What of a film is read to be sent.
     reading: Reading,
     /// Blocks whose descriptor is not here yet, and who sent them: never stored, played or forwarded.
@@ -123,6 +127,7 @@ impl Session {
             peer: Peer::new(config, seed, now),
             store: Store::new(key, StoreLimits::default()),
             publisher: None,
+            appended: BTreeMap::new(),
             reading: Reading::default(),
             unverified: VecDeque::new(),
             events: VecDeque::new(),
@@ -338,6 +343,7 @@ impl Session {
 
     fn catalog_is_new(&mut self, now: Instant) {
         let Some(catalog) = self.store.catalog().cloned() else { return };
+        self.appended.clear();
         self.unverified.retain(|held| held.id.epoch >= catalog.epoch());
         let tracks = catalog.tracks().iter().map(|track| TrackFacts {
             id: track.id,
@@ -425,16 +431,20 @@ impl Session {
         }
     }
 
-    fn append(&self, part: PartId) -> Option<Event> {
+    fn append(&mut self, part: PartId) -> Option<Event> {
         let descriptor = self.store.descriptor(part)?;
         let catalog = self.store.catalog()?;
         let timescale = catalog.track(part.track)?.timescale;
+        let index = catalog.index(part.track);
+        let next = part.sequence.saturating_add(1);
+        let before = index.and_then(|_| self.appended.insert(part.track, next));
         Some(Event::Append {
             track: part.track,
             chunks: self.store.part_payload(part)?,
             start_us: descriptor.start.to_micros(timescale),
             end_us: descriptor.start.saturating_add(descriptor.duration).to_micros(timescale),
-            is_last: catalog.index(part.track).is_some_and(|index| part.sequence + 1 >= index.n_parts()),
+            is_jump: before.is_some_and(|due| due != part.sequence),
+            is_last: index.is_some_and(|index| next >= index.n_parts()),
         })
     }
 }

@@ -166,11 +166,13 @@ impl Net {
                 let read = if is_broken { media(part.sequence + 1) } else { media(part.sequence) };
                 self.act(id, |session, _| assert_eq!(session.part_read(part, Some(&read)), !is_broken));
             }
-            Event::Append { chunks, start_us, is_last, .. } => {
+            Event::Append { chunks, start_us, is_jump, is_last, .. } => {
                 let sequence = u32::try_from(start_us / PART_US).unwrap();
                 assert_eq!(is_last, sequence + 1 == N_PARTS);
                 assert_eq!(chunks.concat(), media(sequence), "the film's own bytes");
                 let element = self.elements.get_mut(&id).unwrap();
+                let is_next = element.appended.last().is_none_or(|last| last + 1 == sequence);
+                assert_eq!(is_jump, !is_next);
                 element.parts.insert(sequence);
                 element.appended.push(sequence);
             }

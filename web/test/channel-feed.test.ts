@@ -5,6 +5,7 @@ import { inOrder, parseChannels, reconnectDelayMs, whenLost } from '../src/site/
 const channel = (id: string, isLive: boolean, nViewers: number): Channel => ({
   id,
   title: id,
+  kind: 'live',
   is_live: isLive,
   n_viewers: nViewers,
   target_latency_ms: 2000,

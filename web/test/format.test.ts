@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { byteLen, duration, share, stalls, viewers } from '../src/site/format';
+import { badge, byteLen, duration, playingTime, share, stalls, viewers } from '../src/site/format';
 
 test.each([
   [null, '–'],
@@ -10,6 +10,23 @@ test.each([
   [1943, '1.94 s'],
 ])('a duration of %s ms reads %s', (ms, text) => {
   expect(duration(ms)).toBe(text);
+});
+
+test.each([
+  [0, '0:00'],
+  [8400, '0:08'],
+  [760_000, '12:40'],
+  [5_530_000, '1:32:10'],
+])('a film of %s ms lasts %s', (ms, text) => {
+  expect(playingTime(ms)).toBe(text);
+});
+
+test('a badge tells what a channel is', () => {
+  const channel = { id: 'a', title: 'A', n_viewers: 0, target_latency_ms: 0, public_key: '' };
+  expect(badge({ ...channel, kind: 'live', is_live: true })).toBe('Live');
+  expect(badge({ ...channel, kind: 'live', is_live: false })).toBe('Off air');
+  expect(badge({ ...channel, kind: 'film', is_live: false })).toBe('Film');
+  expect(badge({ ...channel, kind: 'film', is_live: false, duration_ms: 8000 })).toBe('Film · 0:08');
 });
 
 test.each([

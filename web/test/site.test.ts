@@ -50,6 +50,15 @@ test('a failure tells its reason, and playing shows nothing over the picture', (
   expect(overlayContent('playing')).toBeUndefined();
 });
 
+test('of a film nothing is said that is only true of a broadcast', () => {
+  expect(overlayContent('waiting', undefined, 'film')?.message).toContain('not ready');
+  expect(overlayContent('buffering', undefined, 'film')).toEqual(overlayContent('buffering'));
+  expect(overlayContent('failed', 'gone', 'film')).toMatchObject({
+    message: 'This film cannot be played',
+    hint: 'gone',
+  });
+});
+
 test('the package can be imported where there is no document', async () => {
   const { defineCardumePlayer } = await import('../src/index');
   expect(() => defineCardumePlayer()).not.toThrow();

@@ -13,7 +13,7 @@ fn append_all(media: &mut Media, broadcast: &Broadcast) {
     for part in &broadcast.parts {
         // In pieces, as a store gives them.
         let chunks = part.bytes.chunks(300).map(Bytes::copy_from_slice).collect();
-        media.handle(MediaCommand::Append { track: part.track, chunks });
+        media.handle(MediaCommand::Append { track: part.track, chunks, is_jump: false, is_last: false });
     }
 }
 
@@ -93,7 +93,7 @@ async fn a_source_that_the_browser_gives_up_is_reported_and_can_be_replaced() {
     let mut media = Media::new(video.clone(), heard.notify());
     media.handle(MediaCommand::Attach(broadcast.catalog(1)));
     let chunks = vec![Bytes::from_static(&[0xff; 400])];
-    media.handle(MediaCommand::Append { track: TrackId(0), chunks });
+    media.handle(MediaCommand::Append { track: TrackId(0), chunks, is_jump: false, is_last: false });
     heard.find(|event| if let MediaEvent::Broken(why) = event { Some(why) } else { None }).await;
     media.handle(MediaCommand::Attach(broadcast.catalog(1)));
     append_all(&mut media, &broadcast);
@@ -123,7 +123,12 @@ async fn another_rendition_comes_behind_its_own_init_segment_into_the_same_buffe
         let is_picture = part.track == picture.id;
         is_other |= is_picture && part.is_independent && broadcast.start_us(part) > 0;
         let track = if is_other && is_picture { other } else { part.track };
-        media.handle(MediaCommand::Append { track, chunks: vec![part.bytes.clone()] });
+        media.handle(MediaCommand::Append {
+            track,
+            chunks: vec![part.bytes.clone()],
+            is_jump: false,
+            is_last: false,
+        });
     }
     until(|| buffered(&video) > 7.5).await;
     until(|| video.current_time() > 2.5).await;

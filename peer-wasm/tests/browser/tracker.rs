@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use cardume_media::Publisher;
 use cardume_swarm::{Config, Event, Instant, Session};
-use cardume_wire::signal::{Channel, ErrorCode, FromTracker, FromViewer, SIGNAL_PATH, Welcome};
+use cardume_wire::signal::{Channel, ChannelKind, ErrorCode, FromTracker, FromViewer, SIGNAL_PATH, Welcome};
 use cardume_wire::{PeerId, WallTime};
 use js_sys::{ArrayBuffer, Date, Function, Reflect, Uint8Array};
 use wasm_bindgen::prelude::Closure;

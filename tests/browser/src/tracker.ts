@@ -29,6 +29,8 @@ export interface TrackerOptions {
   readonly egress?: string;
   /** With the channel that needs no sender, and no others. */
   readonly isDemo?: boolean;
+  /** A folder of films. */
+  readonly films?: string;
 }
 
 /** The built `cardume` on ports and with a data directory of its own. */
@@ -105,12 +107,13 @@ export class Tracker {
     }
   }
 
-  #config({ egress = 'unlimited', isDemo = false }: TrackerOptions): string {
+  #config({ egress = 'unlimited', isDemo = false, films }: TrackerOptions): string {
     return `http = "127.0.0.1:${this.httpPort}"
 rtmp = "127.0.0.1:${this.rtmpPort}"
 data_dir = ${JSON.stringify(join(this.directory, 'data'))}
 egress_limit = "${egress}"
 demo = ${isDemo}
+${films === undefined ? '' : `films = ${JSON.stringify(films)}`}
 
 [[channel]]
 id = "${CHANNEL}"

@@ -191,7 +191,7 @@ export class CardumePlayer extends CustomVideoElement {
   }
 
   #setState(state: ElementState, reason?: string): void {
-    this.#overlay?.show(state, reason);
+    this.#overlay?.show(state, reason, this.#channelInfo?.kind);
     if (state === this.#state) return;
     this.#state = state;
     this.dispatchEvent(new CustomEvent('cardumestate', { detail: state }));

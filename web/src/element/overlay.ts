@@ -1,4 +1,4 @@
-import type { ErrorCode, PlayerState } from '../engine/types';
+import type { Channel, ErrorCode, PlayerState } from '../engine/types';
 
 /** The engine's states, and those in which there is no engine. */
 export type ElementState =
@@ -35,9 +35,20 @@ const CONTENT: Record<ElementState, OverlayContent | undefined> = {
   failed: { kind: 'words', message: 'This channel cannot be played' },
 };
 
+/** What is said of films in other words. */
+const FILM_CONTENT: Partial<Record<ElementState, OverlayContent>> = {
+  waiting: { kind: 'words', message: 'This film is not ready yet', hint: 'It begins here by itself.' },
+  stalled: { kind: 'wait', message: 'Waiting for the film…' },
+  failed: { kind: 'words', message: 'This film cannot be played' },
+};
+
 /** What to say in a state; `reason` is shown with `failed`. */
-export function overlayContent(state: ElementState, reason?: string): OverlayContent | undefined {
-  const content = CONTENT[state];
+export function overlayContent(
+  state: ElementState,
+  reason?: string,
+  kind: Channel['kind'] = 'live',
+): OverlayContent | undefined {
+  const content = (kind === 'film' ? FILM_CONTENT[state] : undefined) ?? CONTENT[state];
   return content && state === 'failed' && reason ? { ...content, hint: reason } : content;
 }
 
@@ -59,8 +70,8 @@ export class Overlay {
     this.unmute = part(root, 'unmute', HTMLButtonElement);
   }
 
-  show(state: ElementState, reason?: string): void {
-    const content = overlayContent(state, reason);
+  show(state: ElementState, reason?: string, kind?: Channel['kind']): void {
+    const content = overlayContent(state, reason, kind);
     this.#box.hidden = content === undefined;
     this.#box.dataset.kind = content?.kind ?? '';
     this.#message.textContent = content?.message ?? '';

@@ -49,6 +49,8 @@ function isChannel(value: unknown): value is Channel {
     typeof value.id === 'string' &&
     'title' in value &&
     typeof value.title === 'string' &&
+    'kind' in value &&
+    (value.kind === 'live' || value.kind === 'film') &&
     'is_live' in value &&
     typeof value.is_live === 'boolean' &&
     'n_viewers' in value &&

@@ -2,7 +2,7 @@
 import type { Channel } from '../engine/types';
 import { type FeedState, followChannels } from './channel-feed';
 import { byId, enableCopyButtons, make, reconcile, setText } from './dom';
-import { viewers } from './format';
+import { badge, viewers } from './format';
 
 /** RTMP's port; a tracker elsewhere says so in its own documentation. */
 const RTMP_PORT_DEFAULT = 1935;
@@ -27,7 +27,7 @@ function updateRow(row: HTMLElement, channel: Channel): void {
   row.querySelector('a')?.setAttribute('href', `/watch/${encodeURIComponent(channel.id)}`);
   row.querySelector('.badge')?.setAttribute('data-live', String(channel.is_live));
   text('.title', channel.title || channel.id);
-  text('.badge', channel.is_live ? 'Live' : 'Off air');
+  text('.badge', badge(channel));
   text('.id', channel.id);
   text('.viewers', viewers(channel.n_viewers));
 }
@@ -37,7 +37,7 @@ function emptyText(state: FeedState): string {
   if (state.channels.length === 0) {
     return state.kind === 'stale' ? '' : 'This tracker has no channels yet: its configuration names them.';
   }
-  return state.channels.some((channel) => channel.is_live)
+  return state.channels.some((channel) => channel.is_live || channel.kind === 'film')
     ? ''
     : 'Nobody is broadcasting right now. A channel goes live here by itself as soon as somebody does; below is how.';
 }

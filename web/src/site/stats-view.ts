@@ -1,4 +1,4 @@
-import type { Neighbour, Stats } from '../engine/types';
+import type { Channel, Neighbour, Stats } from '../engine/types';
 import { byId, make, reconcile, setText } from './dom';
 import { byteLen, duration, share, stalls } from './format';
 
@@ -8,9 +8,11 @@ const SHORT_ID_LEN = 6;
 const STRIPES = [0, 1, 2, 3, 4, 5, 6, 7];
 
 /** Shows the statistics on the watch page. */
-export function showStats(stats: Stats): void {
+export function showStats(stats: Stats, kind: Channel['kind']): void {
   setText(byId('latency'), duration(stats.latencyMs));
-  setText(byId('buffer'), `${Math.round(stats.bufferPercent)} %`);
+  // A film has no latency to fill the buffer for.
+  const buffer = kind === 'film' ? duration(stats.bufferMs) : `${Math.round(stats.bufferPercent)} %`;
+  setText(byId('buffer'), buffer);
   byId('buffer-meter', HTMLMeterElement).value = stats.bufferPercent;
   setText(byId('startup'), duration(stats.startupMs));
   setText(byId('stalls'), stats.startupMs === null ? '–' : stalls(stats.stalls, stats.stalledMs));
@@ -59,7 +61,7 @@ function createRow(): HTMLElement {
     make('td'),
     make('td'),
     make('td'),
-    make('td', {}, stripes),
+    make('td', { class: 'live-only' }, stripes),
   );
 }
 

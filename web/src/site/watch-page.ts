@@ -3,7 +3,7 @@ import type { CardumePlayer, ElementState } from '../element/cardume-player';
 import type { Channel } from '../engine/types';
 import { channelFromPath, embedSnippet } from './address';
 import { byId, enableCopyButtons, setText } from './dom';
-import { viewers } from './format';
+import { badge, viewers } from './format';
 import { makePlayer } from './player-on-page';
 import { showStats } from './stats-view';
 import {
@@ -27,13 +27,30 @@ const STATE_TEXT: Record<ElementState, string> = {
   failed: 'This channel cannot be played.',
 };
 
-function showChannel(channel: Channel): void {
+/** The same of films, where it is different. */
+const FILM_STATE_TEXT: Partial<Record<ElementState, string>> = {
+  waiting: 'This film is not ready yet.',
+  playing: '',
+  stalled: 'Waiting for the film to go on…',
+  failed: 'This film cannot be played.',
+};
+
+let kind: Channel['kind'] = 'live';
+
+function stateText(state: ElementState): string {
+  return (kind === 'film' ? FILM_STATE_TEXT[state] : undefined) ?? STATE_TEXT[state];
+}
+
+function showChannel(channel: Channel, state: ElementState): void {
+  kind = channel.kind;
+  byId('main').dataset.kind = kind;
+  setText(byId('state'), stateText(state));
   const title = channel.title || channel.id;
   setText(byId('title'), title);
   document.title = `${title} · Cardume`;
   const live = byId('live');
   live.dataset.live = String(channel.is_live);
-  setText(live, channel.is_live ? 'Live' : 'Off air');
+  setText(live, badge(channel));
   setText(byId('viewers'), viewers(channel.n_viewers));
 }
 
@@ -79,9 +96,9 @@ function watch(channel: string): void {
   setText(byId('title'), channel);
   showLinks(channel);
   connectUploadControls(player);
-  player.addEventListener('cardumestate', ({ detail }) => setText(byId('state'), STATE_TEXT[detail]));
-  player.addEventListener('cardumechannel', ({ detail }) => showChannel(detail));
-  player.addEventListener('cardumestats', ({ detail }) => showStats(detail));
+  player.addEventListener('cardumestate', ({ detail }) => setText(byId('state'), stateText(detail)));
+  player.addEventListener('cardumechannel', ({ detail }) => showChannel(detail, player.state));
+  player.addEventListener('cardumestats', ({ detail }) => showStats(detail, kind));
   player.addEventListener('cardumeerror', ({ detail }) => {
     if (detail.fatal) setText(byId('state'), detail.message);
   });
