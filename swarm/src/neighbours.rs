@@ -1,7 +1,7 @@
 //! The links that stand, and the peers that might become neighbours.
 
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use cardume_wire::link::{Control, UNKNOWN_AGE};
 use cardume_wire::{BlockId, BlockNumber, Epoch, PeerId, STRIPE_COUNT, Stripe, TrackSet};
@@ -18,6 +18,10 @@ const FAILED_FOR: Duration = Duration::from_mins(1);
 const HOLD_SLACK: Duration = Duration::from_millis(300);
 /// Who declined a pull of what it has is busy for about so long. Wild guess: a key frame's push.
 const BUSY_FOR: Duration = Duration::from_millis(400);
+/// What was sent this lately is on its way, and links lose nothing: asked for again, it would only come twice. About as
+/// long as the longest patience of who asks, and what may wait in a socket meanwhile. Simulator, `e1-churn` cut to 60 s and
+/// 200 viewers: a sixth less comes twice, and 96 % instead of 86 % of the viewers get 99 % on time.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
 /// Peers remembered as suggested, failed or banned at most, each. Wild guess: many times the neighbour limit.
 const MEMORY_LIMIT: usize = 256;
 /// A joiner leaves the choice of its first neighbours to the server for so long, as that knows who has room.
@@ -84,6 +88,8 @@ pub(crate) struct Neighbour {
     pub(crate) received_len: u64,
     /// Bytes of blocks sent to it.
     pub(crate) sent_len: u64,
+    /// Blocks sent to it within [`ON_ITS_WAY`], the oldest first.
+    sent: VecDeque<(Instant, BlockId)>,
     /// Requests it has not answered.
     pub(crate) n_asked: u32,
     /// It declined a pull: not to be asked for others before then.
@@ -121,6 +127,7 @@ impl Neighbour {
             described: vec![BitWindow::default(); n_tracks],
             received_len: 0,
             sent_len: 0,
+            sent: VecDeque::new(),
             n_asked: 0,
             busy_until: now,
             told_at: None,
@@ -130,6 +137,19 @@ impl Neighbour {
             is_introduced: false,
             rests_since: None,
         }
+    }
+
+    /// A block went into its socket or data channel.
+    pub(crate) fn note_sent(&mut self, block: BlockId, now: Instant) {
+        let n_arrived = self.sent.partition_point(|(at, _)| now.since(*at) >= ON_ITS_WAY);
+        self.sent.drain(..n_arrived);
+        self.sent.push_back((now, block));
+    }
+
+    /// Whether a block was sent to it so lately that it comes, if it did not come already.
+    pub(crate) fn is_on_its_way(&self, block: BlockId, now: Instant) -> bool {
+        let lately = self.sent.iter().rev().take_while(|(at, _)| now.since(*at) < ON_ITS_WAY);
+        lately.into_iter().any(|(_, sent)| *sent == block)
     }
 
     /// Forgets what it has: a new broadcast began.

@@ -78,9 +78,10 @@ impl Peer {
             let is_shut = self.config.uplink_limit.is_some_and(|limit| limit.0 == 0);
             let is_here = self.window.holds(block) && !is_shut && backlog < SERVE_BACKLOG;
             let len = self.window.part_of(block).map_or(0, |part| part.message_len(block.number));
-            let is_coming =
+            let will_be_pushed =
                 self.uploads.child(from, block.number.stripe()).is_some() && !self.window.holds(block);
-            if is_coming || self.pacer.hurry(from, Cargo::Block(block), now) {
+            let is_on_its_way = self.neighbours.get(from).is_some_and(|link| link.is_on_its_way(block, now));
+            if will_be_pushed || is_on_its_way || self.pacer.hurry(from, Cargo::Block(block), now) {
                 continue;
             }
             if is_here && self.pacer.admit_pull(len, now) {

@@ -77,7 +77,7 @@ impl Peer {
             let neighbours = &self.neighbours;
             let may_start = |peer| neighbours.get(peer).is_none_or(|link| link.backlog < STARTUP_BACKLOG);
             match self.pacer.pop(now, may_start) {
-                Some(Turn::Send(job)) => self.send_job(job),
+                Some(Turn::Send(job)) => self.send_job(job, now),
                 Some(Turn::Drop(job)) => self.drop_job(job, now),
                 None => break,
             }
@@ -107,7 +107,7 @@ impl Peer {
         }
     }
 
-    fn send_job(&mut self, job: Job) {
+    fn send_job(&mut self, job: Job, now: Instant) {
         let Some(neighbour) = self.neighbours.get_mut(job.to) else { return };
         self.counts.egress_len += (job.len + FRAME_LEN) as u64;
         let message = match job.cargo {
@@ -116,6 +116,7 @@ impl Peer {
             Cargo::Index(page) => Outgoing::Index(page),
             Cargo::Block(block) => {
                 neighbour.sent_len += job.len as u64;
+                neighbour.note_sent(block, now);
                 self.counts.sent_len += job.len as u64;
                 Outgoing::Block(block)
             }

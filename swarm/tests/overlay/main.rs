@@ -116,6 +116,28 @@ fn a_child_that_has_a_block_by_now_is_not_sent_it() {
 }
 
 #[test]
+fn what_was_just_sent_is_not_sent_again_to_who_asks_for_it_but_later_it_is() {
+    let mut stage = with_two_children();
+    let first = stage.stream(1);
+    stage.run(200);
+    let wanted = block(first, home());
+    let n_sent = |stage: &Stage| {
+        let sent = stage.sent_since(0, A);
+        sent.into_iter().filter(|message| **message == Outgoing::Block(wanted)).count()
+    };
+    assert_eq!(n_sent(&stage), 1, "pushed");
+    stage.hears(A, Control::Request { blocks: vec![wanted], within_ms: None });
+    stage.run(300);
+    assert_eq!(n_sent(&stage), 1, "it is on its way");
+    let missing = Control::Missing { blocks: vec![wanted] };
+    assert!(!controls(&stage.sent_since(0, A)).contains(&&missing));
+    stage.stream(3);
+    stage.hears(A, Control::Request { blocks: vec![wanted], within_ms: None });
+    stage.run(300);
+    assert_eq!(n_sent(&stage), 2, "who asks after so long has lost it");
+}
+
+#[test]
 fn who_needs_a_stripe_no_more_gets_no_more_of_it_and_the_rest_as_before() {
     let mut stage = Stage::viewer(4);
     stage.greets(A);

@@ -34,6 +34,8 @@ pub(crate) struct Player {
     seeks_until: Option<u64>,
     /// Whether the playhead was where media is, at least once.
     started_at: Option<u64>,
+    /// Media time at which the picture began to move.
+    began_us: u64,
     /// When a picture could first be seen, standing still or not.
     first_frame_at: Option<u64>,
     is_waiting: bool,
@@ -135,6 +137,11 @@ impl Player {
         self.started_at
     }
 
+    /// Media time at which the picture began to move; what comes before is not missed. 0 in a broadcast after the first.
+    pub(crate) fn began_us(&self) -> u64 {
+        self.began_us
+    }
+
     /// When a picture could first be seen.
     pub(crate) fn first_frame_at(&self) -> Option<u64> {
         self.first_frame_at
@@ -186,7 +193,9 @@ impl Player {
         self.is_waiting = false;
         self.end_stall(from);
         self.seeks.extend(self.left_at.take().map(|at| from - at));
-        self.started_at.get_or_insert(from);
+        if self.started_at.is_none() {
+            (self.started_at, self.began_us) = (Some(from), self.position());
+        }
         let wanted = (now.saturating_sub(from)) as f64 * self.rate;
         let moved = wanted.min(ahead as f64);
         self.playhead += moved;

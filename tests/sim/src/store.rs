@@ -136,7 +136,8 @@ impl Store {
     }
 
     /// Says of each part whose deadline has passed, and was not said yet, how many blocks it has and how many were here
-    /// in time. Parts with a deadline before `from`, and of renditions that were not shown, are left out.
+    /// in time. Parts with a deadline before `from`, what ends before the viewer began, and renditions that were not shown
+    /// are left out.
     pub(crate) fn judge(
         &mut self,
         library: &Library,
@@ -149,7 +150,9 @@ impl Store {
         }
         for (track, row) in self.rows.iter_mut().enumerate() {
             let parts = library.parts(track);
-            let skipped = parts.partition_point(|part| deadlines.of(&part.facts) < deadlines.from);
+            let is_before =
+                |part: &PartFacts| deadlines.of(part) < deadlines.from || part.end_us <= deadlines.began_us;
+            let skipped = parts.partition_point(|part| is_before(&part.facts));
             let first = skipped.max(row.judged_before as usize);
             let mut judged_before = first;
             for part in parts.iter().skip(first) {
@@ -190,6 +193,9 @@ pub(crate) struct Deadlines {
     pub(crate) from: u64,
     /// The last.
     pub(crate) until: u64,
+    /// Media time at which the viewer began: a deadline is the end of a part, so that of the one before may lie a moment
+    /// after the start.
+    pub(crate) began_us: u64,
 }
 
 impl Deadlines {
@@ -320,12 +326,26 @@ mod tests {
         let mut judged = Vec::new();
         // Deadlines lie at 3, 4, 5 and 6 s: the first is before the start, the last has not come.
         for until in [4_500_000, 5_500_000] {
-            let deadlines = Deadlines { latency: 2_000_000, from: 3_500_000, until };
+            let deadlines = Deadlines { latency: 2_000_000, from: 3_500_000, until, began_us: 0 };
             let shown = Shown::default();
             store.judge(&library, deadlines, &shown, |at, n, n_on_time| {
                 judged.push((at / 1_000_000, n, n_on_time));
             });
         }
         assert_eq!(judged, [(4, 2, 1), (5, 2, 0)]);
+    }
+
+    #[test]
+    fn what_ends_before_the_viewer_began_is_not_judged_though_its_deadline_is_still_to_come() {
+        let mut store = store();
+        let mut library = Library::default();
+        library.begin(Epoch(1));
+        for sequence in 0..3 {
+            library.publish(part(sequence), 0);
+        }
+        let deadlines = Deadlines { latency: 2_000_000, from: 0, until: 9_000_000, began_us: 1_000_001 };
+        let mut judged = Vec::new();
+        store.judge(&library, deadlines, &Shown::default(), |at, _, _| judged.push(at / 1_000_000));
+        assert_eq!(judged, [4, 5]);
     }
 }

@@ -24,9 +24,10 @@ impl World {
         let after_failure = self.after_failure.clone();
         let node = &mut self.nodes[index_of(id)];
         let Some(from) = node.player.started_at() else { return };
+        let began_us = node.player.began_us();
         let (due, due_after_failure, measures) =
             (&mut node.due, &mut node.due_after_failure, &mut self.measures);
-        let deadlines = Deadlines { latency, from, until: self.now };
+        let deadlines = Deadlines { latency, from, until: self.now, began_us };
         node.store.judge(&self.library, deadlines, &node.shown, |deadline, n_due, n_on_time| {
             due.add(n_due, n_on_time);
             if after_failure.as_ref().is_some_and(|stretch| stretch.contains(&deadline)) {
