@@ -19,7 +19,7 @@ const READ_LEN: usize = 64 * 1024;
 const HEADER_LENS: [usize; 2] = [8, 16];
 
 /// What makes a film of almost any file. Parts of 2 s: few enough for an index of nine hours.
-const ADVICE: &str = "make a film of it: ffmpeg -i OLD.mp4 -map 0:v:0 -map 0:a:0? -c copy \
+const ADVICE: &str = "make a film of it: ffmpeg -i OLD.mp4 -map 0:v:0 -map '0:a:0?' -c copy \
     -movflags +cmaf+frag_keyframe+empty_moov+default_base_moof -frag_duration 2000000 NEW.mp4";
 
 /// Why a file is no film.
@@ -201,7 +201,11 @@ impl Reading {
     }
 
     fn push(&mut self, bytes: &[u8]) -> Result<(), FilmError> {
-        self.cutter.push(bytes).map_err(FilmError::Cut)
+        self.cutter.push(bytes).map_err(|error| match error {
+            // What makes it long are the tables of a file without fragments.
+            CutError::TooLong { what: "moov", .. } => FilmError::Cut(CutError::NotFragmented),
+            other => FilmError::Cut(other),
+        })
     }
 
     fn take_cuts(&mut self) -> Result<(), FilmError> {
@@ -299,7 +303,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let whole = std::fs::read(Path::new(FIXTURES).join("cmaf.mp4")).unwrap();
         let init = std::fs::read(Path::new(FIXTURES).join("hls-init.mp4")).unwrap();
-        let cases: [(&[u8], &str); 6] = [
+        let cases: [(&[u8], &str); 7] = [
+            (b"\0\x10\0\0moov", "not fragmented"),
             (b"", "no tracks"),
             (b"\x1A\x45\xDF\xA3 matroska", "Matroska"),
             (b"moo", "truncated"),
@@ -340,5 +345,23 @@ mod tests {
         let path = Path::new(FIXTURES).join("cmaf.mp4");
         let outcome = FilmFile::read(&path, Epoch(7), &SigningKey::from_seed([3; 32]), &stop);
         assert!(matches!(outcome, Err(FilmError::Stopped)));
+    }
+    #[test]
+    fn damage_anywhere_is_refused_or_read_and_never_ends_the_tracker() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("film.mp4");
+        let whole = std::fs::read(Path::new(FIXTURES).join("cmaf.mp4")).unwrap();
+        let mut n_refused = 0;
+        for (place, damage) in (0..whole.len()).step_by(41).zip([0, 1, 0x7F, 0x80, 0xFF].into_iter().cycle())
+        {
+            let mut bytes = whole.clone();
+            bytes[place] = damage;
+            std::fs::write(&path, &bytes).unwrap();
+            match read(&path) {
+                Ok(file) => check_whole(&file),
+                Err(_) => n_refused += 1,
+            }
+        }
+        assert!(n_refused > 10, "{n_refused}");
     }
 }

@@ -30,7 +30,7 @@ const STATE_TEXT: Record<ElementState, string> = {
 /** The same of films, where it is different. */
 const FILM_STATE_TEXT: Partial<Record<ElementState, string>> = {
   waiting: 'This film is not ready yet.',
-  playing: '',
+  playing: 'Playing.',
   stalled: 'Waiting for the film to go on…',
   failed: 'This film cannot be played.',
 };
