@@ -5,6 +5,7 @@
 
 #![allow(clippy::expect_used, clippy::missing_panics_doc, reason = "a fuzz target fails by panicking")]
 
+pub mod film;
 mod mutator;
 pub mod seeds;
 pub mod session;
@@ -23,7 +24,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     Target { name: "link", run: targets::link, seeds: seeds::link },
     Target { name: "signal", run: targets::signal, seeds: seeds::signal },
     Target { name: "cutter", run: targets::cutter, seeds: seeds::cutter },
@@ -31,4 +32,5 @@ pub const TARGETS: [Target; 7] = [
     Target { name: "descriptor", run: targets::descriptor, seeds: seeds::descriptor },
     Target { name: "index", run: targets::index, seeds: seeds::index },
     Target { name: "session", run: session::session, seeds: session::scripts },
+    Target { name: "film", run: film::film, seeds: film::scripts },
 ];

@@ -75,11 +75,17 @@ fn sessions_keep_their_promises() {
 }
 
 #[test]
+fn a_server_with_a_film_keeps_its_promises() {
+    smoke("film");
+}
+
+#[test]
 fn seeds_get_past_the_first_check() {
     use cardume_media::{Cutter, Descriptor};
     let cut = |push: &Vec<u8>| Cutter::new().push(&push[1..]).is_ok();
     assert!(cardume_fuzz::seeds::cutter().iter().all(cut));
     assert!(cardume_fuzz::session::scripts().iter().all(|script| cardume_fuzz::session::play(script) > 2));
+    assert!(cardume_fuzz::film::scripts().iter().all(|script| cardume_fuzz::film::play(script) > 20));
     let body = &cardume_fuzz::seeds::descriptor()[0];
     let key = cardume_fuzz::targets::signing_key();
     assert!(Descriptor::verify(body, &key.public()).is_err());
