@@ -225,12 +225,12 @@ impl Lane {
         (old.peer != successor.peer).then_some(old.peer)
     }
 
-    /// Gives up on a successor that took too long; returns it, to be unsubscribed from.
-    pub(crate) fn expire(&mut self, now: Instant) -> Option<PeerId> {
+    /// Gives up on a successor that took too long, by more than this; returns it, to be unsubscribed from.
+    pub(crate) fn expire(&mut self, now: Instant, slack: Duration) -> Option<PeerId> {
         let successor = self.successor.as_ref()?;
         let is_late = match successor.accepted {
-            None => now.since(successor.asked_at) > ANSWER_LIMIT,
-            Some((at, _)) => now.since(at) > DELIVERY_LIMIT,
+            None => now.since(successor.asked_at) > ANSWER_LIMIT + slack,
+            Some((at, _)) => now.since(at) > DELIVERY_LIMIT + slack,
         };
         if !is_late {
             return None;

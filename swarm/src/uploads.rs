@@ -95,21 +95,30 @@ impl Uploads {
         pushed.includes(tracks)
     }
 
-    /// Of those who stay: how many get exactly these tracks of the stripe.
+    /// Of those who stay: how many get these tracks of the stripe.
     pub(crate) fn n_of(&self, stripe: Stripe, tracks: TrackSet) -> usize {
-        let staying = self.children(stripe).filter(|(_, child)| child.leaves_at.is_none());
-        staying.filter(|(_, child)| child.tracks == tracks).count()
+        self.choices(stripe).filter(|choice| choice.includes(tracks)).count()
     }
 
-    /// How many children of a stripe each choice of tracks would have, this one included, if all had the same number.
+    /// How many children of a stripe each choice of tracks would have, this one included, if all had the same number. Who is
+    /// changing from one to another for a while gets both, which is no choice of its own.
     pub(crate) fn fair_share(&self, stripe: Stripe, tracks: TrackSet) -> usize {
-        let staying = self.children(stripe).filter(|(_, child)| child.leaves_at.is_none());
-        let mut choices: Vec<u32> = staying.map(|(_, child)| child.tracks.0).collect();
-        let n_staying = choices.len();
-        choices.push(tracks.0);
+        let mut choices: Vec<u32> =
+            self.choices(stripe).chain(core::iter::once(tracks)).map(|choice| choice.0).collect();
         choices.sort_unstable();
         choices.dedup();
-        n_staying.div_ceil(choices.len())
+        let is_single = |choice: &&u32| {
+            let others = choices.iter().filter(|other| other != choice);
+            !others.into_iter().any(|other| TrackSet(**choice).includes(TrackSet(*other)))
+        };
+        let n_choices = choices.iter().filter(is_single).count().max(1);
+        self.n_staying(stripe).div_ceil(n_choices)
+    }
+
+    /// What each child of a stripe that stays gets.
+    fn choices(&self, stripe: Stripe) -> impl Iterator<Item = TrackSet> {
+        let staying = self.children(stripe).filter(|(_, child)| child.leaves_at.is_none());
+        staying.map(|(_, child)| child.tracks)
     }
 
     /// Whether this child gets a track that nobody else who stays does, and so may feed all others who watch it.

@@ -35,6 +35,7 @@ struct Element {
     playhead_us: u64,
     rate: f64,
     stood_still: bool,
+    still_us: u64,
 }
 
 impl Element {
@@ -63,7 +64,9 @@ impl Element {
     fn play(&mut self, micros: u64) {
         let end = self.ranges().into_iter().find(|(start, _)| *start <= self.playhead_us).map(|(_, end)| end);
         let to = self.playhead_us + if self.rate > 0.0 { micros } else { 0 };
-        self.stood_still |= self.rate > 0.0 && end.is_none_or(|end| end < to);
+        let is_still = self.rate > 0.0 && end.is_none_or(|end| end < to);
+        self.stood_still |= is_still;
+        self.still_us += if is_still { micros } else { 0 };
         self.playhead_us = to.min(end.unwrap_or(self.playhead_us));
     }
 
@@ -190,6 +193,10 @@ impl Net {
                         session.set_player(state, now);
                     }
                     session.handle_timeout(now);
+                    assert!(
+                        session.poll_timeout().is_some_and(|at| at > now),
+                        "the timer lies in the future"
+                    );
                 });
             }
         }
@@ -222,7 +229,6 @@ impl Net {
         let now = self.instant();
         let session = self.sessions.get_mut(&id).unwrap();
         act(session, now);
-        assert!(session.poll_timeout().is_some_and(|at| at > now), "the timer lies in the future");
         let element = self.elements.get_mut(&id).unwrap();
         while let Some(event) = session.poll_event() {
             match event {
@@ -350,6 +356,21 @@ fn who_has_had_its_rendition_whole_goes_up_and_who_gets_too_little_goes_down() {
     net.publish_s(10);
     assert_eq!(net.element(A).shown(), [LOW, HIGH, LOW]);
     assert_eq!(net.sessions[&A].stats(net.instant()).tracks, set(&[LOW, SOUND]));
+}
+
+#[test]
+fn a_downlink_that_falls_is_seen_before_the_picture_stands_still_for_long() {
+    let mut net = Net::on_air(&[A]);
+    net.select(A, HIGH);
+    net.publish_s(10);
+    net.act(A, |session, now| session.select(TrackKind::Video, None, now));
+    assert!(!net.element(A).stood_still);
+    // 1.5 Mbit/s, in ticks of 5 ms.
+    net.downlinks.insert(A, (940, 0));
+    net.publish_s(20);
+    assert_eq!(net.element(A).shown(), [HIGH, LOW]);
+    assert!(net.element(A).still_us < 2_000_000, "{} us", net.element(A).still_us);
+    assert_eq!(net.element(A).ranges().len(), 1);
 }
 
 #[test]

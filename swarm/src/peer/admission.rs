@@ -18,6 +18,8 @@ const REDIRECT_AFTER: Duration = Duration::from_secs(1);
 const REDIRECT_INTERVAL: Duration = Duration::from_millis(250);
 /// Slots that an asker must have beyond twice those of the child that gives way, so that nobody swaps in circles.
 const REDIRECT_GAIN: u16 = 2;
+/// Between two viewers who try another rendition at the server.
+const TRY_INTERVAL: Duration = Duration::from_millis(500);
 /// Who came longer ago is no joiner any more.
 const START_WITHIN: Duration = Duration::from_secs(2);
 /// Start-up media that waits for longer than this on a limited uplink lets no other child in.
@@ -38,6 +40,13 @@ pub(super) struct Ask {
     pub(super) is_starving: bool,
     /// Media time before which it shows something else.
     pub(super) from_us: Option<u64>,
+}
+
+impl Ask {
+    /// Whether the asker watches something else, and tries whether it can have this instead.
+    fn is_try(&self) -> bool {
+        self.from_us.is_some() && !self.is_starving
+    }
 }
 
 /// How much right a child has to its slot, least first.
@@ -69,9 +78,12 @@ impl Peer {
             return;
         };
         let is_child = self.uploads.child(from, stripe).is_some_and(|child| child.leaves_at.is_none());
+        let may_enter = self.config.role == Role::Viewer || !ask.is_try() || self.lets_try(from, now);
         let has_room = is_child
-            || (self.has_slot_for(ask) && (ask.claim == Claim::Feeds || !self.is_starting_others(now)))
-            || self.make_way(from, ask, now);
+            || (may_enter
+                && self.has_slot_for(ask)
+                && (ask.claim == Claim::Feeds || !self.is_starting_others(now)))
+            || (may_enter && self.make_way(from, ask, now));
         if !has_room && self.may_start(from, ask, now) {
             self.start(from, ask, now);
             return;
@@ -84,6 +96,7 @@ impl Peer {
             return;
         }
         let since = self.uploads.child(from, stripe).map_or(now, |child| child.since);
+        self.drop_pushes(from, stripe, tracks);
         self.uploads.add(
             from,
             stripe,
@@ -91,6 +104,17 @@ impl Peer {
         );
         self.send_control(from, Control::Accept { stripe, path }, now);
         self.catch_up(from, ask, now);
+    }
+
+    /// Whether the server lets somebody try another rendition: one after the other, as who gets some stripes of it from the
+    /// server and not the others cannot use them, and would feed nobody.
+    fn lets_try(&mut self, from: PeerId, now: Instant) -> bool {
+        let is_other = |(peer, since): (PeerId, Instant)| peer != from && now.since(since) < TRY_INTERVAL;
+        let is_let_in = !self.trial.is_some_and(is_other);
+        if is_let_in {
+            self.trial = Some((from, now));
+        }
+        is_let_in
     }
 
     /// Whether the stripe comes, from somebody who is not silent: two that lost theirs would take each other.
@@ -102,14 +126,19 @@ impl Peer {
 
     pub(super) fn on_unsubscribe(&mut self, from: PeerId, stripe: Stripe) {
         if self.uploads.remove(from, stripe) {
-            self.pacer.retain(|job| {
-                let is_of_stripe = match job.cargo {
-                    Cargo::Block(block) => block.number.stripe() == stripe,
-                    _ => false,
-                };
-                job.to != from || job.class == Class::Repair || !is_of_stripe
-            });
+            self.drop_pushes(from, stripe, TrackSet::default());
         }
+    }
+
+    /// What waits to be pushed to a child is not sent, but what is of these tracks.
+    fn drop_pushes(&mut self, to: PeerId, stripe: Stripe, kept: TrackSet) {
+        self.pacer.retain(|job| {
+            let is_dropped = match job.cargo {
+                Cargo::Block(block) => block.number.stripe() == stripe && !kept.contains(block.track),
+                _ => false,
+            };
+            job.to != to || job.class == Class::Repair || !is_dropped
+        });
     }
 
     /// Whether a slot is free for this.
@@ -117,7 +146,8 @@ impl Peer {
         let stripe = ask.stripe;
         if self.config.role == Role::Viewer {
             // The uplink is for the home stripe; others get what is left only when nobody else feeds them.
-            let is_wanted = stripe == self.config.id.home_stripe() || ask.is_starving;
+            let is_unfed = ask.is_starving || ask.is_try();
+            let is_wanted = stripe == self.config.id.home_stripe() || is_unfed;
             return is_wanted && self.n_free() > 0;
         }
         // Who gets a rendition first feeds all others who watch it.
@@ -132,7 +162,8 @@ impl Peer {
 
     /// Makes the child that multiplies its stripe least give way to a better asker, who may then feed it.
     fn make_way(&mut self, asker: PeerId, ask: Ask, now: Instant) -> bool {
-        let is_too_soon = self.redirected_at.is_some_and(|at| now.since(at) < REDIRECT_INTERVAL);
+        let is_too_soon =
+            !ask.is_try() && self.redirected_at.is_some_and(|at| now.since(at) < REDIRECT_INTERVAL);
         let is_at_home = self.config.role == Role::Server || ask.stripe == self.config.id.home_stripe();
         if !is_at_home || is_too_soon {
             return false;
@@ -141,41 +172,27 @@ impl Peer {
         let is_too_busy = ask.is_starving && self.is_starting_others(now);
         let stripes =
             Stripe::all().filter(|stripe| self.config.role == Role::Viewer || *stripe == ask.stripe);
-        let weakest = stripes.filter_map(|stripe| self.weakest_child(stripe, asker, ask.tracks, now)).min();
-        let Some((rank, stripe, peer)) = weakest else { return false };
-        let tracks = self.uploads.child(peer, stripe).map_or(ask.tracks, |child| child.tracks);
+        let settled = stripes.flat_map(|stripe| self.settled_children(stripe, asker, ask.tracks, now));
+        let able = settled.filter(|(rank, _, _, tracks)| gives_way(*rank, *tracks, ask, is_too_busy));
+        let weakest = able.min_by_key(|(rank, stripe, peer, _)| (*rank, *stripe, *peer));
+        let Some((_, stripe, peer, tracks)) = weakest else { return false };
         let can_feed_it = ask.tracks.includes(tracks);
-        let feeds = ask.claim == Claim::Feeds;
-        let gives_way = match rank {
-            // A place that feeds nobody else is given up at once: as long as it is held so, all wait for the stripe.
-            ChildRank::Idle if feeds && can_feed_it => true,
-            _ if is_too_busy => false,
-            _ if !can_feed_it => feeds || ask.is_starving,
-            ChildRank::Idle => ask.claim == Claim::Contributes && ask.is_starving,
-            ChildRank::Abroad | ChildRank::Leaf => feeds,
-            ChildRank::Feeds { slots } => {
-                feeds && ask.slots >= slots.saturating_mul(2).saturating_add(REDIRECT_GAIN)
-            }
-        };
-        if !gives_way {
-            return false;
-        }
         self.redirected_at = Some(now);
         let first = if stripe == ask.stripe && can_feed_it { core::slice::from_ref(&asker) } else { &[] };
         self.release(peer, stripe, first, now);
         true
     }
 
-    /// The settled child of a stripe that has the least right to its slot.
-    fn weakest_child(
+    /// The settled children of a stripe that could give way, with their right to their slots.
+    fn settled_children(
         &self,
         stripe: Stripe,
         asker: PeerId,
         tracks: TrackSet,
         now: Instant,
-    ) -> Option<(ChildRank, Stripe, PeerId)> {
+    ) -> impl Iterator<Item = (ChildRank, Stripe, PeerId, TrackSet)> {
         let is_home = self.config.role == Role::Server || stripe == self.config.id.home_stripe();
-        let rank = |child: &Child| match child {
+        let rank = move |child: &Child| match child {
             Child { claim: Claim::Idle, .. } => ChildRank::Idle,
             _ if !is_home => ChildRank::Abroad,
             Child { claim: Claim::Contributes, .. } => ChildRank::Leaf,
@@ -184,12 +201,12 @@ impl Peer {
         // Each rendition gets the same number of roots at the server, if it needs them.
         let share = self.uploads.fair_share(stripe, tracks);
         let is_owed = self.config.role == Role::Server && self.uploads.n_of(stripe, tracks) < share;
-        let settled = self.uploads.children(stripe).filter(|(peer, child)| {
+        let settled = self.uploads.children(stripe).filter(move |(peer, child)| {
             let has_more = || self.uploads.n_of(stripe, child.tracks) > share;
             let is_other = *peer != asker && (tracks.includes(child.tracks) || (is_owed && has_more()));
             is_other && child.leaves_at.is_none() && now.since(child.since) > REDIRECT_AFTER
         });
-        settled.map(|(peer, child)| (rank(child), stripe, peer)).min()
+        settled.map(move |(peer, child)| (rank(child), stripe, peer, child.tracks))
     }
 
     /// Whether the server may feed a joiner for the moment that it takes to find others: all stripes of it, or none.
@@ -292,5 +309,23 @@ impl Peer {
             Some(track.parts_from(first.id.sequence))
         });
         parts.flatten()
+    }
+}
+
+/// Whether a child of this rank, which gets these tracks, gives way to who asks.
+fn gives_way(rank: ChildRank, tracks: TrackSet, ask: Ask, is_too_busy: bool) -> bool {
+    let can_feed_it = ask.tracks.includes(tracks);
+    let feeds = ask.claim == Claim::Feeds;
+    match rank {
+        // A place that feeds nobody else is given up at once: as long as it is held so, all wait for the stripe.
+        ChildRank::Idle if feeds && can_feed_it => true,
+        _ if is_too_busy => false,
+        // Its rendition has more than its share.
+        _ if !can_feed_it => true,
+        ChildRank::Idle => ask.claim == Claim::Contributes && ask.is_starving,
+        ChildRank::Abroad | ChildRank::Leaf => feeds,
+        ChildRank::Feeds { slots } => {
+            feeds && ask.slots >= slots.saturating_mul(2).saturating_add(REDIRECT_GAIN)
+        }
     }
 }

@@ -139,6 +139,9 @@ impl Peer {
         let is_current = part.is_some();
         let age = part.and_then(|part| self.age_of(part, now));
         let index = self.window.index(block.track);
+        if let Some(age) = age {
+            self.tuning.note_age(age);
+        }
         let lane = self.stripes.lane_mut(stripe);
         if let Some(provider) = lane.provider.as_mut().filter(|provider| provider.peer == from) {
             provider.n_overdue = 0;

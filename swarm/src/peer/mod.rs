@@ -117,6 +117,8 @@ pub struct Peer {
     told: Option<Control>,
     /// The same of the server, which is told sooner.
     told_server: Option<Control>,
+    /// Who tried another rendition at the server last, and when.
+    trial: Option<(PeerId, Instant)>,
     /// Where the timeline of this broadcast begins for us, and since when.
     timeline: Option<(u64, Instant)>,
     joining: Joining,
@@ -170,6 +172,7 @@ impl Peer {
             redirected_at: None,
             told: None,
             told_server: None,
+            trial: None,
             timeline: None,
             joining: Joining::default(),
             rests: false,

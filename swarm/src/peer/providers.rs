@@ -182,12 +182,13 @@ impl Peer {
 
     fn expire_successor(&mut self, stripe: Stripe, now: Instant) {
         let is_needed = self.needs_provider(stripe, now);
+        let slack = self.downlink_wait();
         let lane = self.stripes.lane_mut(stripe);
         if is_needed && lane.successor.as_ref().is_some_and(|successor| successor.accepted.is_some()) {
             self.promote(stripe, now);
             return;
         }
-        if let Some(late) = lane.expire(now) {
+        if let Some(late) = lane.expire(now, slack) {
             lane.refuse(late, now + REFUSED_FOR * 3);
             self.unsubscribe(late, stripe, now);
         }
@@ -252,7 +253,9 @@ impl Peer {
     /// Whom we were sent to, the server, or a neighbour with a much shorter path.
     fn better_provider(&mut self, stripe: Stripe, now: Instant) -> Option<PeerId> {
         let provider = self.stripes.lane(stripe).provider.as_ref()?;
-        if provider.peer.is_server() {
+        // What is watched stays where it is while something else is tried: who were asked for both could have room for one.
+        let is_trying = self.tuning.coming().is_some() && !self.is_aside();
+        if provider.peer.is_server() || is_trying {
             return None;
         }
         let hinted =

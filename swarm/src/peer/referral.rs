@@ -25,7 +25,7 @@ impl Peer {
         }
         let own_age = self.neighbours.get(peer).and_then(|link| Some(link.status?.ages[ask.stripe.index()]));
         let age_limit = match own_age {
-            Some(age) if !ask.is_starving => age.saturating_sub(AGE_STEP),
+            Some(age) if !ask.is_starving && ask.from_us.is_none() => age.saturating_sub(AGE_STEP),
             _ => u16::MAX,
         };
         // Who is fed already takes nobody's place for a shorter path, unless all below it gain by that.

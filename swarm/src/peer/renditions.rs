@@ -1,14 +1,15 @@
 //! Which rendition to watch, by how much of it comes through.
 //!
 //! A downlink shows what it bears only when it carries that much. So nobody guesses: who has had its rendition whole for
-//! long enough tries the one above, which comes beside the one that is watched; when that suffers, the try is over, and
-//! the next one is later. Who runs dry as it gets less than the rate knows what it gets, and goes down to what that is
-//! enough for.
+//! long enough tries the one above, which comes beside the one that is watched; when even the soonest blocks come later for
+//! that, or nobody has room, the try is over, and the next one is later. Who gets less than the rate, and even the soonest
+//! block late, knows what its downlink bears, and goes down to that; it asks for nothing a second time meanwhile, as all of
+//! it is on its way. Who finds nobody to push what it watches goes down, too, those who feed the fewest first.
 
 use core::time::Duration;
 
 use cardume_media::TrackKind;
-use cardume_wire::{Stripe, TrackId, TrackSet};
+use cardume_wire::{STRIPE_COUNT, Stripe, TrackId, TrackSet};
 
 use super::Peer;
 use crate::renditions::{Pins, above, below, dearest_choice, first_choice, ladder};
@@ -17,8 +18,8 @@ use crate::{Instant, Role};
 /// Less of the target latency than this ahead of the playhead is running dry: 1/4. Paths take about as much, so half of
 /// what is usually ahead is gone then, and what is left is what finding other providers takes.
 const LOW: u32 = 4;
-/// Between two switches: the next one should not rest on what the last one did.
-const PAUSE: Duration = Duration::from_secs(4);
+/// Between two switches, and before the first: the next one should not rest on what the last one did.
+const PAUSE: Duration = Duration::from_secs(2);
 /// The rendition above is tried when the present one was whole for so long, and up to half as long again: several groups of
 /// pictures, and many times what a provider's death does.
 const TRY_AFTER: Duration = Duration::from_secs(10);
@@ -26,8 +27,23 @@ const TRY_AFTER: Duration = Duration::from_secs(10);
 const TRY_AFTER_MAX: Duration = Duration::from_mins(1);
 /// A switch that is not done by then is given up: the next key frame came meanwhile, and nobody has room.
 const SWITCH_LIMIT: Duration = Duration::from_secs(8);
-/// Length of one of the two stretches over which it is measured how much comes in.
-const STRETCH: Duration = Duration::from_secs(1);
+/// A try is over when nobody had room for a stripe of it for so long: two or three times what finding a provider takes.
+const ROOM_LIMIT: Duration = Duration::from_secs(3);
+/// A stripe that nobody has had room to push to us for so long, and for each of our slots so much longer, is one of a
+/// rendition that too few can feed: three times what finding a provider takes.
+const UNFED_AFTER: Duration = Duration::from_secs(2);
+const UNFED_STEP: Duration = Duration::from_millis(500);
+/// Length of one of the two stretches over which it is measured how much comes in: what came before a downlink fell says
+/// nothing of what it bears now.
+const STRETCH: Duration = Duration::from_millis(250);
+/// More than this part of the target latency from capture to the soonest block is too late: 1/2. Simulator: the soonest of
+/// eight paths takes a sixth; what is left is what finding other providers takes.
+const SHORT: u32 = 2;
+/// A try that makes the soonest block later by this part of the target latency is more than the downlink bears: 1/5, twice
+/// what the soonest usually wavers by.
+const HURT: u32 = 5;
+/// A later block makes what counts as the soonest later by this part of the difference: 1/8, a part's blocks.
+const SOONEST_WEIGHT: u32 = 8;
 
 /// How a switch comes about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +64,8 @@ pub(super) struct Switch {
     pub(super) since: Instant,
     /// Media time before which nothing of the new one is of use.
     pub(super) from_us: u64,
-    /// Media ahead of the playhead at its begin.
-    pub(super) ahead: Duration,
+    /// From capture to the soonest block when it began.
+    pub(super) soonest: Duration,
     pub(super) pace: Pace,
 }
 
@@ -81,6 +97,8 @@ pub(super) struct Tuning {
     spread: Duration,
     /// When each of the last two stretches began, and bytes that had come by then.
     marks: [(Instant, u64); 2],
+    /// From capture to the soonest of the last blocks.
+    pub(super) soonest: Duration,
     n_skipped: u64,
     n_switches: u32,
 }
@@ -96,6 +114,7 @@ impl Tuning {
             try_after: TRY_AFTER,
             spread: Duration::ZERO,
             marks: [(now, 0); 2],
+            soonest: Duration::ZERO,
             n_skipped: 0,
             n_switches: 0,
         }
@@ -117,14 +136,6 @@ impl Tuning {
         }
     }
 
-    /// The switch for whose new track everything waits.
-    pub(super) fn awaited(&self) -> Option<Switch> {
-        match self.step {
-            Step::Awaited(switch) => Some(switch),
-            Step::Steady | Step::Coming(_) => None,
-        }
-    }
-
     /// Nobody is left who pushes the old track.
     pub(super) fn wait_for_new(&mut self) {
         if let Step::Coming(switch) = self.step {
@@ -140,6 +151,12 @@ impl Tuning {
 
     pub(super) fn n_switches(&self) -> u32 {
         self.n_switches
+    }
+
+    /// A block was pushed to us that is so old.
+    pub(super) fn note_age(&mut self, age: Duration) {
+        let later = age.saturating_sub(self.soonest);
+        self.soonest = age.min(self.soonest + later / SOONEST_WEIGHT);
     }
 
     fn settle(&mut self, now: Instant) {
@@ -245,20 +262,45 @@ impl Peer {
         self.playhead.started_at().is_some() && self.playhead.ahead(now) < self.playhead.target() / LOW
     }
 
-    /// Whether even the soonest of the stripes comes late: a provider's failure makes one of them late, a downlink that is
-    /// too slow all of them.
-    fn is_short(&self) -> bool {
-        let providers = Stripe::all().filter_map(|stripe| self.stripes.lane(stripe).provider.as_ref());
-        let soonest = providers.filter_map(|provider| provider.age).min();
-        soonest.is_some_and(|age| age > self.playhead.target() * (LOW - 1) / LOW)
+    /// Whether even the soonest blocks come late: a provider's failure makes one stripe late, a downlink that is too slow
+    /// all of them, as they wait for each other.
+    pub(super) fn is_short(&self) -> bool {
+        self.has_alternatives() && self.tuning.soonest > self.playhead.target() / SHORT
+    }
+
+    /// Whether nobody has had room for us in some stripe for so long that there are too few who feed others what we watch.
+    /// Who can feed few gives up sooner: then the others have what they need.
+    fn is_unfed(&self, now: Instant) -> bool {
+        let n_slots = u32::try_from(self.n_slots()).unwrap_or(u32::MAX);
+        let patience = UNFED_AFTER + UNFED_STEP * n_slots.min(u32::from(STRIPE_COUNT) * 2);
+        Stripe::all().any(|stripe| self.stripes.lane(stripe).starves_since_before(now, patience))
+    }
+
+    /// Bits per second of what is watched, as the catalog says.
+    fn watched_rate(&self) -> u64 {
+        let tracks = self.window.tracks().iter().map(|track| track.facts);
+        tracks.filter(|facts| self.playing.contains(facts.id)).map(|facts| facts.bitrate.0).sum()
+    }
+
+    /// How much longer than usual an answer may take: it waits behind all that is on its way through our downlink.
+    pub(super) fn downlink_wait(&self) -> Duration {
+        if self.is_short() { self.tuning.soonest } else { Duration::ZERO }
     }
 
     fn judge_switch(&mut self, switch: Switch, now: Instant) {
         let waited = now.since(switch.since);
-        let is_hurting = switch.pace == Pace::Calm && self.playhead.ahead(now) < switch.ahead / 2;
-        if is_hurting || waited > SWITCH_LIMIT {
+        let later = self.tuning.soonest.saturating_sub(switch.soonest);
+        let is_hurting = later > self.playhead.target() / HURT;
+        let is_vain = switch.pace == Pace::Calm && (is_hurting || self.lacks_room(now));
+        if is_vain || waited > SWITCH_LIMIT {
             self.give_up_switch(now);
         }
+    }
+
+    /// Whether nobody has room to push some stripe of what is coming.
+    fn lacks_room(&self, now: Instant) -> bool {
+        let lanes = self.side.iter().flat_map(|side| Stripe::all().map(|stripe| side.lane(stripe)));
+        lanes.into_iter().any(|lane| lane.starves_since_before(now, ROOM_LIMIT))
     }
 
     /// Stays with what is watched.
@@ -306,11 +348,16 @@ impl Peer {
             return;
         }
         let has_started = self.playhead.started_at().is_some();
-        let is_short = (self.is_low(now) || !has_started) && self.is_short();
-        let lower = below(ladder, present, self.received_rate(now)).filter(|_| is_short);
-        if let Some(lower) = lower {
+        let received = self.received_rate(now);
+        let is_too_much = self.is_short() && received < self.watched_rate();
+        if let Some(lower) = below(ladder, present, received).filter(|_| is_too_much) {
             self.tuning.put_off();
             self.begin_switch(present, lower, Pace::Urgent, now);
+            return;
+        }
+        if let Some(lower) = below(ladder, present, u64::MAX).filter(|_| self.is_unfed(now)) {
+            self.tuning.put_off();
+            self.begin_switch(present, lower, Pace::Chosen, now);
             return;
         }
         let has_waited = now.since(self.tuning.whole_since) >= self.tuning.try_after + self.tuning.spread;

@@ -144,6 +144,10 @@ impl Peer {
     /// Asks for what is late.
     pub(super) fn repair(&mut self, now: Instant) {
         self.expire_requests(now);
+        // What is on its way would come twice, and all of it later.
+        if self.is_short() {
+            return;
+        }
         let mut wants = self.wants(now);
         wants.sort_by_key(|want| (want.plays_in, want.block));
         let n_open: u32 = self.neighbours.iter().map(|(_, link)| link.n_asked).sum();
@@ -208,7 +212,7 @@ impl Peer {
             if !self.is_repaired(track.facts.id) {
                 continue;
             }
-            let begun = track.next.or_else(|| self.awaited(track));
+            let begun = track.next.or_else(|| self.awaited(track, now));
             let Some(next) = begun.or_else(|| self.join_sequence(track, now)) else { continue };
             for part in track.parts_from(next) {
                 if !is_joining && self.plays_at(part, now).is_some_and(|at| now.since(at) > GIVE_UP) {

@@ -5,6 +5,8 @@
 //! old one, it takes its place: there, at the same media time, and not before. Only then are those told who get the old
 //! track from us, and have it for as long as it takes to find others.
 
+use core::time::Duration;
+
 use cardume_wire::link::Control;
 use cardume_wire::{BlockId, PeerId, Stripe, TrackId, TrackSet};
 
@@ -12,6 +14,7 @@ use super::Peer;
 use super::admission::Ask;
 use super::renditions::{Pace, Step, Switch};
 use crate::stripes::{Lane, Stripes};
+use crate::time::micros;
 use crate::uploads::{Child, RELEASE_GRACE};
 use crate::window::TrackWindow;
 use crate::{Instant, PartFacts, Role};
@@ -38,6 +41,11 @@ impl Peer {
                 self.side = Some(core::mem::replace(&mut self.stripes, watched));
             }
         }
+    }
+
+    /// Whether it is what is coming that is looked at now.
+    pub(super) fn is_aside(&self) -> bool {
+        self.tuning.coming().is_some_and(|switch| self.stripes.tracks.contains(switch.to))
     }
 
     /// Takes an answer of a peer where it was asked: for what is watched, for what is coming, or for both.
@@ -98,8 +106,10 @@ impl Peer {
     pub(super) fn send_subscribe(&mut self, peer: PeerId, stripe: Stripe, is_starving: bool, now: Instant) {
         let slots = u16::try_from(self.n_slots()).unwrap_or(u16::MAX);
         let tracks = self.asked_of(peer, stripe);
-        let coming = self.tuning.coming().filter(|switch| self.stripes.tracks.contains(switch.to));
-        let from_us = coming.map(|switch| switch.from_us);
+        let switch = self.tuning.switch().filter(|switch| self.stripes.tracks.contains(switch.to));
+        let from_us = switch.map(|switch| switch.from_us);
+        // Who watches something takes no room from those who lack what they watch.
+        let is_starving = is_starving && !self.is_aside();
         self.send_control(peer, Control::Subscribe { stripe, tracks, slots, is_starving, from_us }, now);
     }
 
@@ -139,20 +149,22 @@ impl Peer {
         self.stripes.tracks.contains(track) || coming.is_some_and(|side| side.tracks.contains(track))
     }
 
-    /// Whether what is missing of the track is pulled: of what is watched, or will be as soon as it is there.
+    /// Whether what is missing of the track is pulled: of what is watched, or will be as soon as it is there; and of what
+    /// is coming when all of it comes but for a block here and there.
     pub(super) fn is_repaired(&self, track: TrackId) -> bool {
-        self.stripes.tracks.contains(track)
+        let is_coming = || self.tuning.coming().is_some_and(|switch| switch.to == track);
+        let is_fed = |side: &Stripes| Stripe::all().all(|stripe| side.lane(stripe).is_current());
+        self.stripes.tracks.contains(track) || (is_coming() && self.side.as_ref().is_some_and(is_fed))
     }
 
     /// Seeks those who push the new track.
     pub(super) fn begin_switch(&mut self, from: TrackId, to: TrackId, pace: Pace, now: Instant) {
         let Some(old) = self.window.index(from) else { return };
-        // All that was delivered will be shown: more would only be in the way of what is still to come.
-        let from_us = self.window.tracks()[old].delivered_us;
-        let ahead = self.playhead.ahead(now);
+        let from_us = self.useful_from(&self.window.tracks()[old], pace, now);
         let tracks = replaced(self.playing, from, to);
         self.side = Some(Stripes::new(tracks));
-        self.tuning.step = Step::Coming(Switch { from, to, since: now, from_us, ahead, pace });
+        self.tuning.step =
+            Step::Coming(Switch { from, to, since: now, from_us, soonest: self.tuning.soonest, pace });
         if pace == Pace::Urgent {
             // What comes of the old one comes too late, and makes the new one late.
             self.commit(now);
@@ -180,19 +192,40 @@ impl Peer {
         self.deliver(now);
     }
 
-    /// The part with which a track is to begin when what is shown before it is over.
-    pub(super) fn awaited(&self, track: &TrackWindow) -> Option<u32> {
-        let switch = self.tuning.awaited().filter(|switch| switch.to == track.facts.id)?;
-        let end_us = self.window.tracks().get(self.window.index(switch.from)?)?.delivered_us;
-        let mut later = track.parts().filter(|part| part.start_us.saturating_add(ALIGNED) >= end_us);
+    /// The part with which a track is to begin: when what is shown before it is over, or as soon as it may.
+    pub(super) fn awaited(&self, track: &TrackWindow, now: Instant) -> Option<u32> {
+        let switch = self.tuning.switch().filter(|switch| switch.to == track.facts.id)?;
+        let old = self.window.tracks().get(self.window.index(switch.from)?)?;
+        let is_coming = self.tuning.coming().is_some();
+        let from_us =
+            if is_coming { self.soonest_cut(old, now).max(switch.from_us) } else { old.delivered_us };
+        let mut later = track.parts().filter(|part| part.start_us.saturating_add(ALIGNED) >= from_us);
         later.find(|part| part.is_independent).map(|part| part.id.sequence)
+    }
+
+    /// Media time from which on the new track is of use. All that was delivered will be shown. Who runs dry may need to begin
+    /// earlier, as hardly anything of the old track comes any more, but not before what is on its way is through. Who tries
+    /// whether a downlink bears more wants no more of it than it would have to bear: nothing of the past.
+    fn useful_from(&self, old: &TrackWindow, pace: Pace, now: Instant) -> u64 {
+        let newest_us = old.parts().next_back().map_or(old.delivered_us, |part| part.end_us);
+        match pace {
+            Pace::Urgent if self.playhead.position(now).is_some() => {
+                self.soonest_cut(old, now).saturating_add(micros(self.tuning.soonest))
+            }
+            Pace::Chosen => old.delivered_us,
+            Pace::Calm | Pace::Urgent => newest_us,
+        }
+    }
+
+    /// Media time before which nothing can take the place of what is shown.
+    fn soonest_cut(&self, old: &TrackWindow, now: Instant) -> u64 {
+        self.playhead.position(now).unwrap_or(old.delivered_us).saturating_add(CUT_MARGIN)
     }
 
     /// The part of the new track to go on with.
     fn cut_at(&self, old: &TrackWindow, new: &TrackWindow, pace: Pace, now: Instant) -> Option<u32> {
         let end_us = old.delivered_us;
-        let position = self.playhead.position(now).unwrap_or(end_us);
-        let soonest_us = position.saturating_add(CUT_MARGIN);
+        let soonest_us = self.soonest_cut(old, now);
         let earliest_us = soonest_us.min(end_us);
         let whole = || new.parts().filter(|part| part.is_independent && new.is_whole(part));
         let is_seamless = |part: &&PartFacts| {
@@ -204,7 +237,7 @@ impl Peer {
             is_in_time && is_joined && until.saturating_add(ALIGNED) >= end_us && is_safe
         };
         let seamless = whole().find(is_seamless);
-        let is_dry = soonest_us >= end_us && pace != Pace::Calm;
+        let is_dry = self.playhead.ahead(now) < Duration::from_micros(CUT_MARGIN) && pace != Pace::Calm;
         let next = || whole().filter(|_| is_dry).find(|part| part.start_us >= end_us);
         seamless.or_else(next).map(|part| part.id.sequence)
     }

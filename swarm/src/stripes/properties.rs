@@ -102,7 +102,7 @@ fn expire(lane: &mut Lane, now: Instant) -> Result<(), TestCaseError> {
     });
     let given_up = is_late.map(|successor| successor.peer);
     let kept = lane.successor.as_ref().map(|successor| successor.peer).filter(|_| given_up.is_none());
-    prop_assert_eq!(lane.expire(now), given_up);
+    prop_assert_eq!(lane.expire(now, Duration::ZERO), given_up);
     prop_assert_eq!(lane.successor.as_ref().map(|successor| successor.peer), kept);
     Ok(())
 }

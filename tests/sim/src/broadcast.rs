@@ -74,6 +74,18 @@ impl Broadcast {
         parts
     }
 
+    /// The best picture that a downlink bears together with the sound, or else the cheapest.
+    pub(crate) fn best_within(&self, downlink: u64) -> TrackId {
+        let left = downlink.saturating_sub(self.stream.sound_rate);
+        let borne = self.pictures().filter(|(_, rate)| *rate <= left).max_by_key(|(_, rate)| *rate);
+        let best = borne.or_else(|| self.pictures().min_by_key(|(_, rate)| *rate));
+        best.map_or(VIDEO, |(track, _)| track)
+    }
+
+    fn pictures(&self) -> impl Iterator<Item = (TrackId, u64)> {
+        core::iter::once((VIDEO, self.stream.video_rate())).chain(self.others())
+    }
+
     /// The pictures with less than all the stream's rate.
     fn others(&self) -> impl Iterator<Item = (TrackId, u64)> {
         (OTHERS..).map(TrackId).zip(self.stream.renditions.iter().copied())

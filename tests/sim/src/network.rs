@@ -206,6 +206,11 @@ impl Downlink {
         Self { rate, free_at: 0 }
     }
 
+    /// Bits per second.
+    pub(crate) fn rate(&self) -> u64 {
+        self.rate
+    }
+
     /// What comes from now on takes its time at this rate, bits per second.
     pub(crate) fn set_rate(&mut self, rate: u64) {
         self.rate = rate;

@@ -14,6 +14,8 @@ pub(crate) struct Shown {
     pub(crate) n_parts: [u64; TRACK_COUNT],
     /// How often a rendition took the place of another.
     pub(crate) n_switches: usize,
+    /// Parts of the best picture that the downlink bore then.
+    pub(crate) n_best: u64,
 }
 
 impl Shown {
@@ -35,6 +37,12 @@ impl Shown {
             self.since.retain(|(sequence, _)| *sequence < part.sequence);
             self.since.push((part.sequence, part.track));
         }
+    }
+
+    /// Pictures that went to the element.
+    pub(crate) fn n_pictures(&self) -> u64 {
+        let tracks = (0..).map(TrackId).zip(self.n_parts);
+        tracks.filter(|(track, _)| !is_sound(*track)).map(|(_, n)| n).sum()
     }
 
     /// Whether a part of the broadcast is of the track that was shown then; all sound is.

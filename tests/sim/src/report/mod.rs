@@ -49,6 +49,12 @@ pub struct ViewerReport {
     pub latency_max_ms: Option<u64>,
     /// Share of the media that came from viewers.
     pub share_from_peers: f64,
+    /// Share of the pictures that were of the best rendition that its downlink bore then; `None` when there were none.
+    pub share_of_best: Option<f64>,
+    /// How often one rendition took the place of another.
+    pub n_switches: usize,
+    /// Its downlink at the end, bits per second.
+    pub downlink: u64,
     /// Its uplink, bits per second.
     pub uplink: u64,
     /// Share of the uplink that it used while it was there.
@@ -103,6 +109,10 @@ pub struct ServerReport {
 pub struct Renditions {
     /// Of each, by falling rate: bits per second of the picture, and its share of the time shown.
     pub shares: Vec<(u64, f64)>,
+    /// Share of the time that viewers showed the best one that their downlinks bore then.
+    pub best: f64,
+    /// Viewers that showed that one most of the time, as a share.
+    pub mostly_best: f64,
     /// Switches in an hour of viewing.
     pub switches_per_hour: f64,
     /// Viewers that ever switched, as a share.

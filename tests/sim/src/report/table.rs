@@ -110,7 +110,11 @@ impl OnTime {
 impl Renditions {
     fn row(&self) -> String {
         let shares = self.shares.iter().map(|(rate, share)| format!("{} kbit/s {share:.3}", rate / 1000));
-        shares.collect::<Vec<_>>().join(", ") + " of the time"
+        let shares = shares.collect::<Vec<_>>().join(", ");
+        format!(
+            "{shares} of the time; the best that the downlink bears {:.3}, most of the time {:.3} of viewers",
+            self.best, self.mostly_best
+        )
     }
 
     fn switches_row(&self) -> String {

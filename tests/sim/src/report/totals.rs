@@ -4,6 +4,7 @@ use super::{OnTime, Renditions, ServerReport, ViewerReport, at, mean, ratio};
 use crate::Manners;
 use crate::broadcast::{OTHERS, micros};
 use crate::library::TRACK_COUNT;
+use crate::shown::Shown;
 use crate::world::World;
 
 /// Contributors that were there for less, microseconds, say nothing about fairness.
@@ -33,6 +34,10 @@ pub(super) struct Totals {
     harmed: Vec<usize>,
     /// Parts of each track that were shown.
     n_parts: [u64; TRACK_COUNT],
+    /// Of these, those of the best picture that the downlink bore.
+    n_best: u64,
+    /// Of each viewer the share of the best.
+    best: Vec<f64>,
     /// Of each viewer how often it switched, and microseconds played and stalled.
     switches: Vec<(usize, u64, u64)>,
 }
@@ -61,6 +66,8 @@ impl Totals {
         for (all, its) in self.n_parts.iter_mut().zip(node.shown.n_parts) {
             *all += its;
         }
+        self.n_best += node.shown.n_best;
+        self.best.extend(share_of_best(&node.shown));
         self.switches.push((node.shown.n_switches, played, stalled));
         self.present += present;
         self.due[0] += u64::from(node.due.n);
@@ -94,6 +101,9 @@ impl Totals {
             latency_ms: latency(50),
             latency_max_ms: latency(100),
             share_from_peers: stats.share_from_peers(),
+            share_of_best: share_of_best(&node.shown),
+            n_switches: node.shown.n_switches,
+            downlink: node.downlink.rate(),
             uplink,
             uplink_used,
         }
@@ -118,6 +128,11 @@ impl Totals {
         let watched = (self.played + self.stalled) as f64;
         Some(Renditions {
             shares: shown.into_iter().map(|(n, rate)| (rate, ratio(n as f64, n_all as f64))).collect(),
+            best: ratio(self.n_best as f64, n_all as f64),
+            mostly_best: ratio(
+                self.best.iter().filter(|share| **share > 0.5).count() as f64,
+                self.best.len() as f64,
+            ),
             switches_per_hour: ratio(n as f64 * 3600e6, watched),
             switchers: ratio(switchers.count() as f64, self.switches.len() as f64),
             most_switches: self.switches.iter().map(|(n, ..)| *n).max().unwrap_or(0),
@@ -193,6 +208,11 @@ impl Totals {
     fn demand(&self, world: &World) -> f64 {
         self.present as f64 / 1e6 * world.scenario.stream.rate as f64
     }
+}
+
+fn share_of_best(shown: &Shown) -> Option<f64> {
+    let n = shown.n_pictures();
+    (n > 0).then(|| ratio(shown.n_best as f64, n as f64))
 }
 
 /// Blocks on time in each second of the run.

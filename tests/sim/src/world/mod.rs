@@ -412,12 +412,19 @@ impl World {
         }
         let follows = last.is_some_and(|last| last.0 == part.epoch.0 && last.1 + 1 == part.sequence);
         if let Some(facts) = facts {
-            self.nodes[index_of(id)].shown.add(part);
+            self.show(id, part);
             if !follows && !facts.is_independent {
                 self.violate(&format!("{id} goes on with {part:?}, which cannot be decoded alone"));
             }
             self.nodes[index_of(id)].player.append(&facts, now);
         }
+    }
+
+    fn show(&mut self, id: PeerId, part: PartId) {
+        let node = &mut self.nodes[index_of(id)];
+        node.shown.add(part);
+        let best = self.broadcast.as_ref().map(|broadcast| broadcast.best_within(node.downlink.rate()));
+        node.shown.n_best += u64::from(best == Some(part.track));
     }
 
     fn evict(&mut self, id: PeerId, track: TrackId, sequence: u32) {
