@@ -10,10 +10,10 @@ use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
-use cardume_media::{Catalog, PublicKey};
+use cardume_media::{Catalog, PublicKey, TrackKind};
 use cardume_swarm::{BitsPerSec, ClockEstimator, Event, Instant, Phase, Session, Stats};
-use cardume_wire::PeerId;
 use cardume_wire::signal::{Channel, ChannelKind, FromViewer, NEIGHBOUR_LIMIT};
+use cardume_wire::{PeerId, TrackId, TrackSet};
 use wasm_bindgen::JsValue;
 use web_sys::HtmlVideoElement;
 
@@ -24,6 +24,7 @@ use crate::link::{Link, LinkEvent};
 use crate::listener::Notify;
 use crate::media_source::{Media, MediaCommand, MediaEvent};
 use crate::options::Options;
+use crate::renditions::Renditions;
 use crate::signal::Signal;
 use crate::socket::SocketEvent;
 use crate::stats::{ShellFacts, report, stats_to_js};
@@ -64,6 +65,8 @@ pub(crate) struct Engine {
     scratch: Vec<u8>,
     observe_at: Instant,
     state: State,
+    /// As the page was told.
+    renditions: Renditions,
     has_failed: bool,
     events: VecDeque<PlayerEvent>,
 }
@@ -78,6 +81,8 @@ struct Viewer {
     catalog: Option<Catalog>,
     /// The session's, as of the last look at the media element.
     phase: Phase,
+    /// The tracks that are played, as of then.
+    playing: TrackSet,
     n_broken: u32,
     reported: Stats,
     report_at: Instant,
@@ -107,6 +112,7 @@ impl Engine {
             scratch: Vec::new(),
             observe_at: now,
             state: State::Connecting,
+            renditions: Renditions::default(),
             has_failed: false,
             events: VecDeque::from([PlayerEvent::State(State::Connecting)]),
         }
@@ -127,6 +133,7 @@ impl Engine {
         self.handle_timeout(now);
         self.perform(now);
         self.update_state();
+        self.update_renditions();
     }
 
     /// When to call again with [`Happening::Tick`].
@@ -154,6 +161,16 @@ impl Engine {
             viewer.session.set_uplink_limit(limit, now);
         }
         self.perform(now);
+    }
+
+    /// Chooses a rendition; `None` leaves it to the session.
+    pub(crate) fn set_rendition(&mut self, chosen: Option<TrackId>, now: Instant) {
+        self.options.rendition = chosen;
+        if let Some(viewer) = &mut self.viewer {
+            viewer.session.select(TrackKind::Video, chosen, now);
+        }
+        self.perform(now);
+        self.update_renditions();
     }
 
     /// Says goodbye to all. To be dropped afterwards, which closes everything.
@@ -208,7 +225,8 @@ impl Engine {
         match event {
             MediaEvent::Observed(state) => {
                 viewer.session.set_player(state, now);
-                viewer.phase = viewer.session.stats(now).phase;
+                let Stats { phase, tracks, .. } = viewer.session.stats(now);
+                (viewer.phase, viewer.playing) = (phase, tracks);
             }
             MediaEvent::Broken(message) => {
                 viewer.n_broken += 1;
@@ -270,6 +288,19 @@ impl Engine {
         if !self.has_failed {
             self.has_failed = is_fatal;
             self.events.push_back(PlayerEvent::Error { code, message, is_fatal });
+        }
+    }
+
+    fn update_renditions(&mut self) {
+        let viewer = self.viewer.as_ref();
+        let Some((viewer, catalog)) = viewer.and_then(|viewer| Some((viewer, viewer.catalog.as_ref()?)))
+        else {
+            return;
+        };
+        let renditions = Renditions::of(catalog, viewer.playing, self.options.rendition);
+        if renditions != self.renditions {
+            self.events.push_back(PlayerEvent::Renditions(renditions.clone()));
+            self.renditions = renditions;
         }
     }
 

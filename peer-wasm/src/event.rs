@@ -4,6 +4,7 @@ use cardume_wire::signal::{Channel, ChannelKind};
 use wasm_bindgen::JsValue;
 
 use crate::object::object;
+use crate::renditions::Renditions;
 
 /// What the player does, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +47,8 @@ pub(crate) enum PlayerEvent {
     Channel(Channel),
     /// Another state.
     State(State),
+    /// Other renditions, or another one is shown or was chosen.
+    Renditions(Renditions),
     /// Something went wrong.
     Error {
         /// For programs.
@@ -65,6 +68,7 @@ impl PlayerEvent {
                 object([("type", "channel".into()), ("channel", channel_to_js(channel))])
             }
             Self::State(state) => object([("type", "state".into()), ("state", state.as_str().into())]),
+            Self::Renditions(renditions) => renditions.to_js(),
             Self::Error { code, message, is_fatal } => object([
                 ("type", "error".into()),
                 ("code", (*code).into()),

@@ -18,6 +18,7 @@ mod object;
 mod options;
 mod panic;
 mod player;
+mod renditions;
 mod shell;
 mod signal;
 mod socket;

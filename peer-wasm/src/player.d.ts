@@ -49,7 +49,26 @@ export type ErrorCode =
     | 'unsupported_browser' | 'unsupported_media' | 'unsupported_track' | 'media' | 'quota_exceeded'
     | 'autoplay_muted' | 'autoplay_blocked' | 'invalid_options' | 'internal';
 
+/** One of several pictures of the same broadcast. */
+export interface Rendition {
+    readonly id: number;
+    /** Pixels; 0 when unknown. */
+    readonly width: number;
+    readonly height: number;
+    /** Bits per second. */
+    readonly bitrate: number;
+}
+
+export interface Renditions {
+    /** The dearest first. Of a film only the one that it is shown in. */
+    readonly renditions: readonly Rendition[];
+    /** The id of the one that is shown, or about to be. */
+    readonly shown: number | null;
+    readonly chosen: number | 'auto';
+}
+
 export type PlayerEvent =
+    | ({ readonly type: 'renditions' } & Renditions)
     | { readonly type: 'channel'; readonly channel: Channel }
     | { readonly type: 'state'; readonly state: PlayerState }
     | { readonly type: 'error'; readonly code: ErrorCode; readonly message: string; readonly fatal: boolean };

@@ -10,6 +10,7 @@ use web_sys::HtmlVideoElement;
 
 use crate::event::PlayerEvent;
 use crate::options::{Options, bits_per_sec};
+use crate::renditions::chosen;
 use crate::shell::Shell;
 use crate::timer::Timer;
 
@@ -76,6 +77,20 @@ impl Player {
             && let Some(shell) = shell.as_ref()
         {
             shell.set_upload_limit(bits_per_sec(limit));
+        }
+    }
+
+    /// Shows this rendition from the next place on where it can begin; `'auto'` leaves the choice to the player.
+    #[wasm_bindgen(js_name = setRendition)]
+    #[allow(clippy::needless_pass_by_value, reason = "JavaScript hands over values")]
+    pub fn set_rendition(
+        &self,
+        #[wasm_bindgen(unchecked_param_type = "number | 'auto'")] rendition: JsValue,
+    ) {
+        if let Ok(shell) = self.shell.try_borrow()
+            && let Some(shell) = shell.as_ref()
+        {
+            shell.set_rendition(chosen(&rendition));
         }
     }
 

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 
 use cardume_swarm::BitsPerSec;
+use cardume_wire::TrackId;
 use js_sys::Function;
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
@@ -85,6 +86,19 @@ impl Shell {
             && let Some(engine) = engine.as_mut()
         {
             engine.set_upload_limit(limit, self.clock.now());
+        }
+        self.run();
+    }
+
+    /// Chooses a rendition; `None` leaves it to the player.
+    pub(crate) fn set_rendition(&self, chosen: Option<TrackId>) {
+        if let Ok(mut options) = self.options.try_borrow_mut() {
+            options.rendition = chosen;
+        }
+        if let Ok(mut engine) = self.engine.try_borrow_mut()
+            && let Some(engine) = engine.as_mut()
+        {
+            engine.set_rendition(chosen, self.clock.now());
         }
         self.run();
     }

@@ -2,10 +2,10 @@
 
 use core::time::Duration;
 
-use cardume_media::PublicKey;
+use cardume_media::{PublicKey, TrackKind};
 use cardume_swarm::{Config, Instant, Phase, Session, Stats};
-use cardume_wire::PeerId;
 use cardume_wire::signal::{Channel, ErrorCode, FromTracker, NEIGHBOUR_LIMIT, Welcome};
+use cardume_wire::{PeerId, TrackSet};
 
 use super::{Engine, REPORT_INTERVAL, Viewer};
 use crate::connection::ConnectionEvent;
@@ -100,14 +100,17 @@ impl Engine {
             uplink_limit: self.options.upload_limit,
             ..Config::viewer(id)
         };
+        let mut session = Session::new(config, key, seed(), now);
+        session.select(TrackKind::Video, self.options.rendition, now);
         self.viewer = Some(Viewer {
             id,
             key,
             channel,
-            session: Session::new(config, key, seed(), now),
+            session,
             began_at: now,
             catalog: None,
             phase: Phase::default(),
+            playing: TrackSet::default(),
             n_broken: 0,
             reported: Stats::default(),
             report_at: now + REPORT_INTERVAL,

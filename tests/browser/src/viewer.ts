@@ -78,6 +78,13 @@ export class Viewer {
     return this.page.evaluate(() => window.probe);
   }
 
+  /** Height of the picture that is shown, in pixels. */
+  height(): Promise<number | undefined> {
+    return this.page.evaluate(
+      () => (document.querySelector('cardume-player') as PlayerElement | null)?.nativeEl?.videoHeight,
+    );
+  }
+
   /** Waits until pictures move, and gives the time that took from opening the page. */
   async untilPlaying(): Promise<number> {
     const at = await until('the picture moves', async () => {

@@ -1,7 +1,8 @@
 import { CustomVideoElement } from 'custom-media-element';
 import { type Attachment, attach } from '../engine/attach';
-import type { Channel, PlayerEvent, Stats } from '../engine/types';
+import type { Channel, PlayerEvent, Renditions, Stats } from '../engine/types';
 import { type ElementState, Overlay } from './overlay';
+import { RenditionMenu } from './rendition-menu';
 import { playerTemplate } from './template';
 
 export type { ElementState } from './overlay';
@@ -28,6 +29,7 @@ export function setDefaultTracker(origin: string): void {
  * @fires cardumestate - The state changed; `detail` is an {@link ElementState}.
  * @fires cardumestats - Once a second while there is an engine; `detail` is a {@link Stats}.
  * @fires cardumechannel - The channel became known or changed; `detail` is a {@link Channel}.
+ * @fires cardumerenditions - Other renditions, or another one is shown or was chosen; `detail` is a {@link Renditions}.
  * @fires cardumeerror - Something went wrong; `detail` is `{code, message, fatal}`.
  * @csspart video - The inner `<video>`.
  * @csspart overlay - What lies over the picture while it does not play.
@@ -37,6 +39,7 @@ export function setDefaultTracker(origin: string): void {
  * @csspart retry - The button after a fatal error.
  * @csspart play - The button where the browser refuses to start by itself.
  * @csspart unmute - The button where the browser starts only without sound.
+ * @csspart rendition - The choice of a rendition, with `controls` and where there are several.
  * @cssprop --media-object-fit - `object-fit` of the video, default `contain`.
  * @cssprop --media-object-position - `object-position` of the video, default centred.
  * @slot media - A `<video>` of your own in place of the inner one.
@@ -56,6 +59,8 @@ export class CardumePlayer extends CustomVideoElement {
   #state: ElementState = 'idle';
   #stats: Stats | undefined;
   #channelInfo: Channel | undefined;
+  #renditions: Renditions | undefined;
+  #menu: RenditionMenu | undefined;
 
   /** How it goes. */
   get state(): ElementState {
@@ -70,6 +75,16 @@ export class CardumePlayer extends CustomVideoElement {
   /** What the tracker says about the channel; `undefined` before it did. */
   get channelInfo(): Channel | undefined {
     return this.#channelInfo;
+  }
+
+  /** Which renditions there are, which is shown and which was chosen; `undefined` before a broadcast is known. */
+  get renditions(): Renditions | undefined {
+    return this.#renditions;
+  }
+
+  /** Shows the rendition with this id from the next key frame on; `'auto'`: the best that comes through. */
+  setRendition(rendition: number | 'auto'): void {
+    this.#attachment?.setRendition(rendition);
   }
 
   override connectedCallback(): void {
@@ -120,6 +135,7 @@ export class CardumePlayer extends CustomVideoElement {
     const session = new AbortController();
     this.#session = session;
     this.#overlay ??= new Overlay(this.shadowRoot);
+    this.#menu ??= new RenditionMenu(this.#overlay.rendition);
     this.#listen(video, this.#overlay, session.signal);
     if (this.hasAttribute('autoplay') || this.#isPlayAsked) this.#join(video, channel, session.signal);
     else this.#overlay.play.hidden = false;
@@ -145,6 +161,9 @@ export class CardumePlayer extends CustomVideoElement {
     video.addEventListener('volumechange', hideUnmute, { signal });
     video.addEventListener('play', () => (overlay.play.hidden = true), { signal });
     overlay.unmute.addEventListener('click', () => (video.muted = false), { signal });
+    overlay.rendition.addEventListener('change', () => this.setRendition(this.#menu?.choice ?? 'auto'), {
+      signal,
+    });
     overlay.retry.addEventListener('click', () => this.#rejoin(), { signal });
     overlay.play.addEventListener('click', () => this.#playByClick(video, overlay), { signal });
   }
@@ -168,10 +187,12 @@ export class CardumePlayer extends CustomVideoElement {
     this.#attachment = undefined;
     this.#stats = undefined;
     this.#channelInfo = undefined;
+    this.#renditions = undefined;
     this.#isPlayAsked = false;
     if (this.#overlay) {
       this.#overlay.play.hidden = true;
       this.#overlay.unmute.hidden = true;
+      this.#overlay.rendition.hidden = true;
     }
     this.#setState('idle');
   }
@@ -182,6 +203,11 @@ export class CardumePlayer extends CustomVideoElement {
     } else if (event.type === 'channel') {
       this.#channelInfo = event.channel;
       this.dispatchEvent(new CustomEvent('cardumechannel', { detail: event.channel }));
+    } else if (event.type === 'renditions') {
+      const { type: _, ...renditions } = event;
+      this.#renditions = renditions;
+      this.#menu?.show(renditions, this.hasAttribute('controls'));
+      this.dispatchEvent(new CustomEvent('cardumerenditions', { detail: renditions }));
     } else {
       const { code, message, fatal } = event;
       if (fatal) this.#setState('failed', message);
@@ -225,6 +251,7 @@ declare global {
     cardumestate: CustomEvent<ElementState>;
     cardumestats: CustomEvent<Stats>;
     cardumechannel: CustomEvent<Channel>;
+    cardumerenditions: CustomEvent<Renditions>;
     cardumeerror: CustomEvent<{ code: string; message: string; fatal: boolean }>;
   }
 }

@@ -57,6 +57,7 @@ export class Overlay {
   readonly retry: HTMLButtonElement;
   readonly play: HTMLButtonElement;
   readonly unmute: HTMLButtonElement;
+  readonly rendition: HTMLSelectElement;
   readonly #box: HTMLElement;
   readonly #message: HTMLElement;
   readonly #hint: HTMLElement;
@@ -68,6 +69,7 @@ export class Overlay {
     this.retry = part(root, 'retry', HTMLButtonElement);
     this.play = part(root, 'play', HTMLButtonElement);
     this.unmute = part(root, 'unmute', HTMLButtonElement);
+    this.rendition = part(root, 'rendition', HTMLSelectElement);
   }
 
   show(state: ElementState, reason?: string, kind?: Channel['kind']): void {

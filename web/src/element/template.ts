@@ -25,7 +25,8 @@ export function playerTemplate(attributes: Record<string, string>): string {
   <button class="action" part="retry" type="button" hidden>Try again</button>
 </div>
 <button class="action play" part="play" type="button" hidden>Play</button>
-<button class="action unmute" part="unmute" type="button" hidden>Turn on sound</button>`;
+<button class="action unmute" part="unmute" type="button" hidden>Turn on sound</button>
+<select class="rendition" part="rendition" aria-label="Picture quality" hidden></select>`;
 }
 
 function escapeAttribute(text: string): string {

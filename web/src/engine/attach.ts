@@ -19,6 +19,8 @@ export interface Attachment {
   stats(): Stats | undefined;
   /** Changes {@link AttachOptions.uploadLimit}. */
   setUploadLimit(bitsPerSecond: number | undefined): void;
+  /** Shows the rendition with this id from the next key frame on; `'auto'`: the best that comes through. */
+  setRendition(rendition: number | 'auto'): void;
   /** Leaves the swarm and frees everything. Further calls do nothing. */
   destroy(): void;
 }
@@ -45,6 +47,7 @@ class EngineAttachment implements Attachment {
   #player: Player | undefined;
   #isDestroyed = false;
   #uploadLimit: number | undefined;
+  #rendition: number | 'auto' = 'auto';
 
   constructor(
     private readonly video: HTMLVideoElement,
@@ -65,6 +68,11 @@ class EngineAttachment implements Attachment {
     this.#player?.setUploadLimit(bitsPerSecond);
   }
 
+  setRendition(rendition: number | 'auto'): void {
+    this.#rendition = rendition;
+    this.#player?.setRendition(rendition);
+  }
+
   destroy(): void {
     this.#isDestroyed = true;
     const player = this.#player;
@@ -79,6 +87,7 @@ class EngineAttachment implements Attachment {
       const { tracker, channel } = this.options;
       const options = { tracker, channel, uploadLimit: this.#uploadLimit };
       this.#player = new engine.Player(this.video, options, (event) => this.#report(event));
+      this.#player.setRendition(this.#rendition);
     } catch (error) {
       this.#report({ type: 'error', code: 'internal', message: reasonOf(error), fatal: true });
     }

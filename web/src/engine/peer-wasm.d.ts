@@ -10,6 +10,7 @@ declare module 'cardume-peer-wasm' {
     /** `undefined` after {@link Player.destroy}. */
     stats(): Stats | undefined;
     setUploadLimit(bitsPerSecond: number | undefined): void;
+    setRendition(rendition: number | 'auto'): void;
     destroy(): void;
     free(): void;
   }

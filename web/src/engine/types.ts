@@ -6,5 +6,7 @@ export type {
   PlayerEvent,
   PlayerOptions,
   PlayerState,
+  Rendition,
+  Renditions,
   Stats,
 } from '../../../peer-wasm/src/player';
