@@ -272,6 +272,15 @@ impl TrackWindow {
             .collect()
     }
 
+    /// The blocks that are known and not here, and since when they are known.
+    pub(crate) fn wanted(&self) -> impl Iterator<Item = (BlockNumber, Instant)> {
+        let blocks = self.blocks.iter().zip(self.first_block..);
+        blocks.filter_map(|(block, number)| match *block {
+            Block::Missing { since, .. } | Block::Asked { since, .. } => Some((BlockNumber(number), since)),
+            Block::Undescribed | Block::Held => None,
+        })
+    }
+
     /// First blocks of parts that are not described though an earlier part is: at most `limit`, from `sequence` on,
     /// the last of them being the one after the newest part.
     pub(crate) fn gaps(&self, sequence: u32, limit: usize) -> Vec<BlockNumber> {

@@ -8,12 +8,18 @@ use cardume_wire::{Epoch, PROTOCOL_VERSION, PeerId, Stripe};
 use super::Peer;
 use crate::neighbours::{Neighbour, Status};
 use crate::time::micros;
+use crate::window::TrackWindow;
 use crate::{Instant, Offence, Output, Reason, Role};
 
-/// A provider silent for this long is asked whether it lives: two parts of 100 ms and a Have would have come.
+/// A provider silent for this long that owes us a block is asked whether it lives: two parts of 100 ms would have come.
 const PROVIDER_SILENCE: Duration = Duration::from_millis(250);
-/// Other neighbours are asked this often, for the round trip.
-const PING_INTERVAL: Duration = Duration::from_secs(3);
+/// A block of a provider's stripe that is known for so long, from other paths, is owed: paths hardly differ by more.
+const OWED_AFTER: Duration = Duration::from_millis(300);
+/// A provider silent for this long is asked though it owes nothing: it may be the only one who would tell us. A stripe of a
+/// slow stream has a block each 400 ms; asking at each pause was a third of all control.
+const PROVIDER_PAUSE: Duration = Duration::from_secs(1);
+/// Other neighbours are asked this often, for the round trip; well below [`SILENCE_LIMIT`].
+const PING_INTERVAL: Duration = Duration::from_secs(5);
 /// The server asks its viewers this often.
 const SERVER_PING_INTERVAL: Duration = Duration::from_secs(10);
 /// An answer takes at most this or three round trips; then the provider counts as dead.
@@ -241,10 +247,21 @@ impl Peer {
         }
         let interval = if role == Role::Server { SERVER_PING_INTERVAL } else { PING_INTERVAL };
         let since_ping = now.since(neighbour.last_ping_at);
-        let is_doubtful = is_provider && silence > PROVIDER_SILENCE && neighbour.pinged_at.is_none();
-        if neighbour.is_greeted && (is_doubtful || since_ping > interval) {
+        let (is_greeted, is_asked) = (neighbour.is_greeted, neighbour.pinged_at.is_some());
+        let is_doubtful = is_provider
+            && !is_asked
+            && (silence > PROVIDER_PAUSE || (silence > PROVIDER_SILENCE && self.owes_block(peer, now)));
+        if is_greeted && (is_doubtful || since_ping > interval) {
             self.send_ping(peer, now);
         }
+    }
+
+    /// Whether a provider should have pushed a block by now that we know of from others.
+    fn owes_block(&self, peer: PeerId, now: Instant) -> bool {
+        let mut wanted = self.window.tracks().iter().flat_map(TrackWindow::wanted);
+        wanted.any(|(number, since)| {
+            self.stripes.lane(number.stripe()).provider_is(peer) && now.since(since) > OWED_AFTER
+        })
     }
 
     /// Lets the oldest neighbour go with whom we exchange nothing: newcomers need somebody.

@@ -10,7 +10,7 @@ use crate::uploads::{Child, Claim};
 use crate::{Instant, Role};
 
 /// Between two words on our place, if it changed.
-const STATUS_INTERVAL: Duration = Duration::from_secs(3);
+const STATUS_INTERVAL: Duration = Duration::from_secs(4);
 /// Between two words on our room to the server, which sends others by it: half of the time that a joiner takes to
 /// connect.
 const ROOM_INTERVAL: Duration = Duration::from_millis(250);

@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use cardume_swarm::{Config, Input, Instant, Outgoing, Output, Phase};
 use cardume_wire::link::{Control, Message};
-use cardume_wire::{PROTOCOL_VERSION, PeerId, STRIPE_COUNT, Stripe};
+use cardume_wire::{BlockId, PROTOCOL_VERSION, PeerId, STRIPE_COUNT, Stripe};
 use stage::*;
 
 #[test]
@@ -315,6 +315,25 @@ fn whom_the_tracker_lost_a_standby_is_asked_for_before_it_is_proven_dead() {
     assert_eq!(stage.provider(home()), Some(standby));
     let farewell = Control::Unsubscribe { stripe: home() };
     assert!(controls(&stage.sent_since(before, A)).contains(&&farewell));
+}
+
+#[test]
+fn a_silent_provider_is_asked_soon_whether_it_lives_when_it_owes_a_block_and_at_a_mere_pause_later() {
+    // The home stripe's blocks come from the server, so that its provider is silent but for its answers.
+    let mut stage = fed_by_a_neighbour();
+    let is_ping = |control: &&&Control| matches!(control, Control::Ping { .. });
+    let n_pings = |stage: &Stage, since| controls(&stage.sent_since(since, A)).iter().filter(is_ping).count();
+    let mut within_three_parts_of_an_answer = |is_lost: &dyn Fn(BlockId) -> bool| {
+        let before = stage.outputs.len();
+        while n_pings(&stage, before) == 0 {
+            stage.stream(1);
+        }
+        let answered = stage.outputs.len();
+        stage.stream_without(3, is_lost);
+        n_pings(&stage, answered)
+    };
+    assert_eq!(within_three_parts_of_an_answer(&|_| false), 0);
+    assert_eq!(within_three_parts_of_an_answer(&|block| block.number.stripe() == home()), 1);
 }
 
 #[test]
