@@ -245,9 +245,16 @@ impl Peer {
     fn may_ask_hinted(&self, peer: PeerId, stripe: Stripe, now: Instant) -> bool {
         let lane = self.stripes.lane(stripe);
         self.neighbours.get(peer).is_some_and(|link| link.gets(self.stripes.tracks))
+            && !self.is_asked_for_others(peer, stripe)
             && !lane.provider_is(peer)
             && !self.is_silent(peer, now)
             && self.uploads.child(peer, stripe).is_none()
+    }
+
+    /// Whether a viewer pushes to us, or was asked to push, other tracks of the stripe: it watches one rendition, and to ask it
+    /// for two would be refused both.
+    fn is_asked_for_others(&self, peer: PeerId, stripe: Stripe) -> bool {
+        !peer.is_server() && self.side.as_ref().is_some_and(|side| side.names(peer, stripe))
     }
 
     /// Whom we were sent to, the server, or a neighbour with a much shorter path.
@@ -283,7 +290,10 @@ impl Peer {
             let has_stripe = peer.is_server() || link.age(stripe).is_some();
             link.is_greeted && has_stripe && link.gets(self.stripes.tracks)
         });
-        let is_out = lane.provider_is(peer) || lane.is_refused(peer, now) || self.is_silent(peer, now);
+        let is_out = self.is_asked_for_others(peer, stripe)
+            || lane.provider_is(peer)
+            || lane.is_refused(peer, now)
+            || self.is_silent(peer, now);
         is_able && !is_out && self.uploads.child(peer, stripe).is_none()
     }
 

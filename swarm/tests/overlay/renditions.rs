@@ -1,8 +1,9 @@
 //! Who watches one rendition and tries another one.
 
-use cardume_swarm::Input;
+use cardume_media::TrackKind;
+use cardume_swarm::{BitsPerSec, CatalogFacts, Config, Input, TrackFacts};
 use cardume_wire::link::Control;
-use cardume_wire::{PeerId, Stripe, TrackSet};
+use cardume_wire::{PeerId, STRIPE_COUNT, Stripe, TrackId, TrackSet};
 
 use crate::stage::*;
 
@@ -53,4 +54,30 @@ fn who_tries_another_rendition_takes_nobodys_place() {
     stage.tell(Input::LinkClosed { peer: PeerId::new(40) });
     tries(&mut stage, A, stripe(1));
     assert!(stage.accepts(A), "there is a free one");
+}
+
+#[test]
+fn who_pushes_what_is_watched_is_not_asked_for_what_is_to_come() {
+    let dear = TrackId(2);
+    let mut stage = Stage::new(Config::viewer(SELF));
+    stage.greets(SERVER);
+    let cheap = TrackFacts { id: TRACK, is_video: true, bitrate: BitsPerSec(1_310_720) };
+    let tracks = vec![cheap, TrackFacts { id: dear, bitrate: BitsPerSec(5_000_000), ..cheap }];
+    stage.tell(Input::Catalog(CatalogFacts { epoch: EPOCH, tracks, len: CATALOG_LEN, reels: Vec::new() }));
+    stage.greets(A);
+    let (ages, tracks) = ([300; STRIPE_COUNT as usize], Some(TrackSet::from_iter([TRACK, dear])));
+    stage.hears(A, Control::Status { slots: 4, free: 4, ages, yields: 0, wait: 0, idle: 0, tracks });
+    stage.hears(SERVER, Control::Refuse { stripe: home(), hints: vec![A] });
+    stage.run(100);
+    stage.hears(A, Control::Accept { stripe: home(), path: vec![A] });
+    for _ in 0..15 {
+        let sequence = stage.stream_without(1, &|block| block.number.stripe() == home());
+        stage.tell(Input::Block { from: Some(A), block: block(sequence, home()) });
+    }
+    assert_eq!(stage.provider(home()), Some(A));
+    let before = stage.outputs.len();
+    stage.tell(Input::Select { kind: TrackKind::Video, track: Some(dear) });
+    stage.stream(2);
+    assert_eq!(stage.n_asked_since(before, A, home()), 0, "it would be asked for both");
+    assert_eq!(stage.n_asked_since(before, SERVER, home()), 1);
 }
