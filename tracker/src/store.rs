@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use cardume_wire::{ChannelId, Epoch};
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
 
@@ -11,6 +12,12 @@ const SECRETS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("secrets"
 const EPOCHS: TableDefinition<'_, &str, u32> = TableDefinition::new("epochs");
 /// What a film's file was like when its epoch was chosen, and that epoch, by the film's id.
 const FILMS: TableDefinition<'_, &str, (&[u8], u32)> = TableDefinition::new("films");
+/// What was found out by reading a film's file whole: what the file was like, the signed catalog, the pages of the index, and
+/// where the parts of each track are.
+const FILM_INDEXES: TableDefinition<'_, &str, FilmRow<'_>> = TableDefinition::new("film-indexes");
+type FilmRow<'a> = (&'a [u8], &'a [u8], Vec<&'a [u8]>, Vec<Vec<PlaceRow>>);
+/// First byte of the fragment, its length, and which of its parts it is.
+pub type PlaceRow = (u64, u32, u16);
 /// Bytes sent in each month, by the month's number.
 const EGRESS: TableDefinition<'_, u32, u64> = TableDefinition::new("egress");
 
@@ -50,6 +57,17 @@ pub enum StoreError {
     /// The system has no random numbers.
     #[error("the system gives no random numbers")]
     Random(#[from] getrandom::Error),
+}
+
+/// What a film's file needs not be read whole for again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilmIndex {
+    /// The signed catalog.
+    pub catalog: Bytes,
+    /// The pages of its index.
+    pub pages: Vec<Bytes>,
+    /// Where the parts of each track are.
+    pub places: Vec<Vec<PlaceRow>>,
 }
 
 /// The tracker's memory across restarts: keys, secrets, epochs, and what the server has sent.
@@ -140,6 +158,50 @@ impl Store {
         write().map_err(failed).map(|()| epoch)
     }
 
+    /// What was found out about a film when its file had this stamp.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn film_index(&self, film: &ChannelId, stamp: &[u8]) -> Result<Option<FilmIndex>, StoreError> {
+        let read = || -> Result<Option<FilmIndex>, redb::Error> {
+            let transaction = self.database.begin_read()?;
+            let Some(table) = existing(transaction.open_table(FILM_INDEXES))? else { return Ok(None) };
+            let Some(row) = table.get(film.as_str())? else { return Ok(None) };
+            let (known_stamp, catalog, pages, places) = row.value();
+            let pages = pages.into_iter().map(Bytes::copy_from_slice).collect();
+            let index = FilmIndex { catalog: Bytes::copy_from_slice(catalog), pages, places };
+            Ok((known_stamp == stamp).then_some(index))
+        };
+        read().map_err(failed)
+    }
+
+    /// Remembers that for the next start; `None` forgets it.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn keep_film_index(
+        &self,
+        film: &ChannelId,
+        stamp: &[u8],
+        index: Option<&FilmIndex>,
+    ) -> Result<(), StoreError> {
+        let write = || -> Result<(), redb::Error> {
+            let transaction = self.database.begin_write()?;
+            {
+                let mut table = transaction.open_table(FILM_INDEXES)?;
+                if let Some(FilmIndex { catalog, pages, places }) = index {
+                    let pages = pages.iter().map(|page| &page[..]).collect();
+                    table.insert(film.as_str(), (stamp, &catalog[..], pages, places.clone()))?;
+                } else {
+                    table.remove(film.as_str())?;
+                }
+            }
+            transaction.commit()?;
+            Ok(())
+        };
+        write().map_err(failed)
+    }
+
     /// What counts as sent in each month: the month's number, as given to [`Store::keep_egress`], and bytes.
     ///
     /// # Errors
@@ -147,11 +209,7 @@ impl Store {
     pub fn egress(&self) -> Result<Vec<(u32, u64)>, StoreError> {
         let read = || -> Result<Vec<(u32, u64)>, redb::Error> {
             let transaction = self.database.begin_read()?;
-            let table = match transaction.open_table(EGRESS) {
-                Ok(table) => table,
-                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
-                Err(error) => return Err(error.into()),
-            };
+            let Some(table) = existing(transaction.open_table(EGRESS))? else { return Ok(Vec::new()) };
             let entry = |entry: Result<(redb::AccessGuard<'_, u32>, redb::AccessGuard<'_, u64>), _>| {
                 entry.map(|(month, len)| (month.value(), len.value()))
             };
@@ -193,11 +251,7 @@ impl Store {
     /// `None` when the film's file was another one.
     fn read_film_epoch(&self, film: &ChannelId, stamp: &[u8]) -> Result<Option<Epoch>, redb::Error> {
         let transaction = self.database.begin_read()?;
-        let table = match transaction.open_table(FILMS) {
-            Ok(table) => table,
-            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
+        let Some(table) = existing(transaction.open_table(FILMS))? else { return Ok(None) };
         let Some(known) = table.get(film.as_str())? else { return Ok(None) };
         let (known_stamp, epoch) = known.value();
         Ok((known_stamp == stamp).then_some(Epoch(epoch)))
@@ -205,11 +259,7 @@ impl Store {
 
     fn read_secret(&self, name: &str) -> Result<Option<[u8; 32]>, redb::Error> {
         let transaction = self.database.begin_read()?;
-        let table = match transaction.open_table(SECRETS) {
-            Ok(table) => table,
-            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
+        let Some(table) = existing(transaction.open_table(SECRETS))? else { return Ok(None) };
         Ok(table.get(name)?.and_then(|secret| secret.value().try_into().ok()))
     }
 
@@ -218,6 +268,15 @@ impl Store {
         transaction.open_table(SECRETS)?.insert(name, secret.as_slice())?;
         transaction.commit()?;
         Ok(())
+    }
+}
+
+/// `None` for a table that nothing was written to yet.
+fn existing<T>(table: Result<T, redb::TableError>) -> Result<Option<T>, redb::Error> {
+    match table {
+        Ok(table) => Ok(Some(table)),
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -282,6 +341,20 @@ mod tests {
         };
         let first = [epoch(b"one", 1000), epoch(b"one", 2000), epoch(b"two", 1000), epoch(b"one", 1000)];
         assert_eq!(first, [1000, 1000, 1001, 1002]);
+    }
+
+    #[test]
+    fn what_was_found_out_about_a_film_is_remembered_as_long_as_its_file_is_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = || Store::open(directory.path()).unwrap();
+        let (catalog, pages) = (Bytes::from_static(b"catalog"), vec![Bytes::from_static(b"a page")]);
+        let index = FilmIndex { catalog, pages, places: vec![vec![(1 << 40, 7, 0), (9, 8, 1)], Vec::new()] };
+        assert_eq!(open().film_index(&channel(), b"one").unwrap(), None);
+        open().keep_film_index(&channel(), b"one", Some(&index)).unwrap();
+        assert_eq!(open().film_index(&channel(), b"two").unwrap(), None);
+        assert_eq!(open().film_index(&channel(), b"one").unwrap(), Some(index));
+        open().keep_film_index(&channel(), b"one", None).unwrap();
+        assert_eq!(open().film_index(&channel(), b"one").unwrap(), None);
     }
 
     #[test]

@@ -93,6 +93,20 @@ async fn a_film_is_listed_and_comes_whole_as_it_is_on_disk() {
 }
 
 #[tokio::test]
+async fn a_film_keeps_to_the_egress_budget() {
+    let (films, data) = folders();
+    let budget = 64_000;
+    let toml = format!("films = {:?}\negress_limit = \"64 kbit/s\"", films.path().display().to_string());
+    let tracker = TestTracker::start_in(data.path(), &toml).await;
+    let (signal, welcome) = SignalClient::join(tracker.http(), "two-seconds").await;
+    let mut viewer = LinkViewer::over(signal, &welcome);
+    let n_parts = parts_of(&fixture(FILM)).len();
+    viewer.watch_until("the whole film", |viewer| viewer.appended.len() == n_parts).await;
+    let stats = get(tracker.http(), "/v1/channels/two-seconds/stats").await.json();
+    assert!(stats["egress"]["max_bits_per_second"].as_u64().unwrap() <= budget, "{stats}");
+}
+
+#[tokio::test]
 async fn a_film_is_the_same_after_a_restart_and_another_when_its_file_is() {
     let (films, data) = folders();
     let path = films.path().join("Two seconds.mp4");

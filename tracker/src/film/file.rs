@@ -8,10 +8,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use cardume_media::boxes::BoxHeader;
 use cardume_media::{
-    CatalogError, Chunk, Cut, CutError, Cutter, Film, FilmMaker, PartId, PublishError, SigningKey, TrackInit,
+    Catalog, CatalogError, Chunk, Cut, CutError, Cutter, Film, FilmMaker, PartId, PublishError, SigningKey,
+    Store, StoreLimits, Track, TrackInit,
 };
 use cardume_wire::{Epoch, TrackId, WallTime};
 use tokio_util::sync::CancellationToken;
+
+use crate::store::{FilmIndex, PlaceRow};
 
 /// Bytes read at a time; one system call for each.
 const READ_LEN: usize = 64 * 1024;
@@ -56,18 +59,7 @@ pub struct FilmFile {
     /// Knows the tracks, and is fed nothing.
     cutter: Cutter,
     /// Where the parts are, of each track.
-    places: Vec<Vec<Place>>,
-}
-
-/// Where a part is.
-#[derive(Debug, Clone, Copy)]
-struct Place {
-    /// First byte of its fragment in the file.
-    at: u64,
-    /// Bytes of the fragment, which may have parts of other tracks, too.
-    len: usize,
-    /// Which of the fragment's parts it is, counted from 0.
-    index: usize,
+    places: Vec<Vec<PlaceRow>>,
 }
 
 impl FilmFile {
@@ -105,6 +97,35 @@ impl FilmFile {
         Ok(Self { path: path.to_owned(), film, cutter, places: reading.places })
     }
 
+    /// The film as it was when [`FilmFile::index`] was made, without reading more of the file than its head and a part of each
+    /// track. `None` when that shows that it is another one, or was not signed with this key: then read it whole.
+    pub fn recall(path: &Path, index: FilmIndex, key: &SigningKey) -> Option<Self> {
+        let catalog = Catalog::verify(&index.catalog, &key.public()).ok()?;
+        let mut reading = Reading::new(BufReader::new(File::open(path).ok()?), catalog.epoch());
+        while reading.maker.is_none() && reading.next_box().ok()? {}
+        let film = Film { catalog, catalog_bytes: index.catalog, pages: index.pages };
+        let cutter = reading.cutter.resume_at(0);
+        let recalled = Self { path: path.to_owned(), film, cutter, places: index.places };
+        recalled.is_right(key).then_some(recalled)
+    }
+
+    /// What [`FilmFile::recall`] needs.
+    pub fn index(&self) -> FilmIndex {
+        let Film { catalog_bytes, pages, .. } = &self.film;
+        FilmIndex { catalog: catalog_bytes.clone(), pages: pages.clone(), places: self.places.clone() }
+    }
+
+    /// Whether the first part of each track is what the index says.
+    fn is_right(&self, key: &SigningKey) -> bool {
+        let mut store = Store::new(key.public(), StoreLimits::default());
+        let is_known = store.insert_catalog(&self.film.catalog_bytes).is_ok()
+            && self.film.pages.iter().all(|page| store.insert_index(page).is_ok());
+        let epoch = self.film.catalog.epoch();
+        let first = |track: &Track| PartId { epoch, track: track.id, sequence: 0 };
+        let mut firsts = self.film.catalog.tracks().iter().map(first);
+        is_known && firsts.all(|part| self.part(part).is_ok_and(|media| store.restore(part, &media)))
+    }
+
     /// Its catalog and index.
     pub fn film(&self) -> &Film {
         &self.film
@@ -122,18 +143,18 @@ impl FilmFile {
     pub fn part(&self, part: PartId) -> io::Result<Bytes> {
         let places = self.places.get(usize::from(part.track.0));
         let place = places.and_then(|places| places.get(part.sequence as usize));
-        let place = *place.ok_or_else(|| io::Error::other("the film has no such part"))?;
+        let (at, len, index) = *place.ok_or_else(|| io::Error::other("the film has no such part"))?;
         let mut file = File::open(&self.path)?;
-        file.seek(SeekFrom::Start(place.at))?;
-        let mut fragment = vec![0; place.len];
-        file.read_exact(&mut fragment)?;
-        let mut cutter = self.cutter.resume_at(place.at);
+        file.seek(SeekFrom::Start(at))?;
+        let mut fragment = Vec::new();
+        file.take(len.into()).read_to_end(&mut fragment)?;
+        let mut cutter = self.cutter.resume_at(at);
         cutter.push(&fragment).map_err(io::Error::other)?;
         let mut chunks = std::iter::from_fn(|| cutter.poll()).filter_map(|cut| match cut {
             Cut::Chunk(chunk) => Some(chunk.bytes),
             Cut::Init(_) => None,
         });
-        chunks.nth(place.index).ok_or_else(|| io::Error::other("the part is not there any more"))
+        chunks.nth(index.into()).ok_or_else(|| io::Error::other("the part is not there any more"))
     }
 }
 
@@ -147,7 +168,7 @@ struct Reading {
     cutter: Cutter,
     /// From the tracks on.
     maker: Option<FilmMaker>,
-    places: Vec<Vec<Place>>,
+    places: Vec<Vec<PlaceRow>>,
 }
 
 impl Reading {
@@ -240,8 +261,9 @@ impl Reading {
             return Ok(());
         };
         maker.push(&chunk.into_part(id, WallTime(0))).map_err(FilmError::Part)?;
-        let len = usize::try_from(self.position - self.fragment_at).unwrap_or(usize::MAX);
-        places.push(Place { at: self.fragment_at, len, index });
+        // Cutting has limits far below both.
+        let len = u32::try_from(self.position - self.fragment_at).unwrap_or(u32::MAX);
+        places.push((self.fragment_at, len, u16::try_from(index).unwrap_or(u16::MAX)));
         Ok(())
     }
 }
@@ -272,8 +294,7 @@ mod tests {
 
     /// What the store of a server peer takes of the film, by its parts.
     fn check_whole(file: &FilmFile) {
-        let limits = cardume_media::StoreLimits::default();
-        let mut store = cardume_media::Store::new(SigningKey::from_seed([3; 32]).public(), limits);
+        let mut store = Store::new(SigningKey::from_seed([3; 32]).public(), StoreLimits::default());
         store.insert_catalog(&file.film().catalog_bytes).unwrap();
         file.film().pages.iter().for_each(|page| drop(store.insert_index(page).unwrap()));
         for part in all_parts(file) {
@@ -296,6 +317,28 @@ mod tests {
         let of = |name| fixture(name).unwrap().film().catalog_bytes.clone();
         assert_eq!(of("cmaf.mp4"), of("cmaf.mp4"));
         assert_ne!(of("cmaf.mp4"), of("absolute-offsets.mp4"));
+    }
+
+    #[test]
+    fn a_film_is_recalled_without_being_read_whole_and_only_if_it_is_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("film.mp4");
+        let copy = |name| std::fs::copy(Path::new(FIXTURES).join(name), &path).unwrap();
+        copy("cmaf.mp4");
+        let file = read(&path).unwrap();
+        let recall = |index, seed| FilmFile::recall(&path, index, &SigningKey::from_seed([seed; 32]));
+        let again = recall(file.index(), 3).unwrap();
+        assert_eq!((again.film(), again.index()), (file.film(), file.index()));
+        check_whole(&again);
+        assert!(recall(file.index(), 4).is_none(), "another key");
+        assert!(recall(FilmIndex { places: Vec::new(), ..file.index() }, 3).is_none());
+        assert!(recall(FilmIndex { pages: Vec::new(), ..file.index() }, 3).is_none());
+        copy("absolute-offsets.mp4");
+        assert!(recall(file.index(), 3).is_none(), "another film");
+        copy("progressive.mp4");
+        assert!(recall(file.index(), 3).is_none(), "no film");
+        std::fs::remove_file(&path).unwrap();
+        assert!(recall(file.index(), 3).is_none(), "no file");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Films: the files of a folder, each a channel of its own that anybody may watch at any time.
 //!
-//! Each start of the tracker reads every film once, to hash it; from then on a part is read when somebody asks for it.
+//! A film is read whole once, to hash it; from then on a part is read when somebody asks for it.
 
 mod file;
 mod folder;
@@ -27,7 +27,7 @@ enum Refusal {
     Store(#[from] StoreError),
 }
 
-/// Reads these films one after the other, and lets each be watched as soon as it is read. Says of those that cannot be
+/// Reads those of these films that are new one after the other, and lets each be watched as soon as it is read. Says of those that cannot be
 /// watched why not, and goes on. Takes as long as the disk takes; ends early when told to `stop`.
 pub fn read_all(films: &[Found], channels: &Channels, store: &Store, stop: &CancellationToken) {
     for film in films {
@@ -55,7 +55,13 @@ fn read(film: &Found, store: &Store, stop: &CancellationToken) -> Result<FilmFil
     let stamp = FilmFile::stamp(&film.path)?;
     let epoch = store.film_epoch(&film.id, &stamp, unix_seconds(wall_time()))?;
     let key = SigningKey::from_seed(store.signing_seed(&film.id)?);
-    Ok(FilmFile::read(&film.path, epoch, &key, stop)?)
+    let index = store.film_index(&film.id, &stamp)?;
+    if let Some(recalled) = index.and_then(|index| FilmFile::recall(&film.path, index, &key)) {
+        return Ok(recalled);
+    }
+    let read = FilmFile::read(&film.path, epoch, &key, stop)?;
+    store.keep_film_index(&film.id, &stamp, Some(&read.index()))?;
+    Ok(read)
 }
 
 /// The file's name, as far as it is text.

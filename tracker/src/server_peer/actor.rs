@@ -175,6 +175,9 @@ impl Actor {
         let is_right = self.session.part_read(part, media.as_ref().ok());
         if !is_right && !self.is_damage_known {
             self.is_damage_known = true;
+            let (store, id) = (Arc::clone(&self.store), self.end.channel().id().clone());
+            // The next start reads it whole. When that fails, the log says below what to do.
+            tokio::task::spawn_blocking(move || drop(store.keep_film_index(&id, &[], None)));
             let reason = media.err().map_or("it has changed".to_owned(), |error| error.to_string());
             tracing::error!(
                 channel = %self.end.channel().id(),
