@@ -38,8 +38,11 @@ impl Sources {
         self.change(&path, |text| planted(text, number, mutation)).with_context(|| format!("in {path}"))
     }
 
-    /// Writes what is not there yet: what stays as it is need not be built again.
+    /// Writes what is not there yet, as what stays as it is need not be built again; removes what is left of older sources.
     pub(super) fn write(&self, root: &Path) -> Result<()> {
+        for room in ROOMS {
+            self.tidy(root, &root.join(room))?;
+        }
         for (path, bytes) in &self.0 {
             let path = root.join(path);
             if fs::read(&path).is_ok_and(|old| old == *bytes) {
@@ -48,6 +51,19 @@ impl Sources {
             let dir = path.parent().unwrap_or(root);
             fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
             fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        Ok(())
+    }
+
+    fn tidy(&self, root: &Path, dir: &Path) -> Result<()> {
+        let Ok(entries) = fs::read_dir(dir) else { return Ok(()) };
+        for path in entries.flatten().map(|entry| entry.path()) {
+            let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().replace('\\', "/");
+            if path.is_dir() {
+                self.tidy(root, &path)?;
+            } else if !self.0.contains_key(&name) {
+                fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+            }
         }
         Ok(())
     }
@@ -107,6 +123,18 @@ mod tests {
         for text in ["let two = 2;", "let four = (1 + 1) * (1 + 1);"] {
             assert!(planted(text, 7, &MUTATION).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_no_source_any_more_is_removed_from_the_copy() {
+        let root = std::env::temp_dir().join(format!("cardume-mutate-{}", std::process::id()));
+        let old = Sources(BTreeMap::from([("swarm/tests/a.rs".to_owned(), b"old".to_vec())]));
+        let new = Sources(BTreeMap::from([("swarm/tests/a/main.rs".to_owned(), b"new".to_vec())]));
+        old.write(&root).unwrap();
+        new.write(&root).unwrap();
+        let is_there = |path: &str| root.join(path).exists();
+        assert!(!is_there("swarm/tests/a.rs") && is_there("swarm/tests/a/main.rs"));
+        fs::remove_dir_all(&root).unwrap();
     }
 
     #[test]
