@@ -127,6 +127,7 @@ impl Tracker {
             servers,
             readers,
             viewers: Addresses::new(config.address_limit),
+            rtmp_port: rtmp_address.port(),
             site,
             stop: stop.clone(),
             tasks: tasks.clone(),

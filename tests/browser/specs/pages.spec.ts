@@ -28,6 +28,7 @@ test('the channel list keeps itself current, and comes back after the tracker wa
   const row = page.locator(`#channels li:has(a[href="/watch/${CHANNEL}"])`);
   await expect(row).toContainText('Off air');
   await expect(page.locator('#empty')).toContainText('Nobody is broadcasting');
+  await expect(page.locator('#rtmp-server')).toHaveText(tracker.rtmpUrl.replace(/\/[^/]*$/, ''));
 
   const sender = await world.send(tracker, 'rtmp');
   await expect(row).toContainText('Live');

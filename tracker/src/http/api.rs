@@ -101,6 +101,11 @@ pub(super) async fn egress(State(http): State<Http>) -> Response {
     Json(Report::new(&http.readers)).into_response()
 }
 
+/// Where encoders send to: what a page cannot know from its own address.
+pub(super) async fn ingest(State(http): State<Http>) -> Response {
+    Json(json!({ "rtmp_port": http.rtmp_port })).into_response()
+}
+
 pub(super) async fn channel_stats(State(http): State<Http>, Path(id): Path<String>) -> Response {
     let channel = match find(&http, &id) {
         Ok(channel) => channel,

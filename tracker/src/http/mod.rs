@@ -41,6 +41,8 @@ pub struct Http {
     pub readers: Arc<Readers>,
     /// Who has how many viewers' sockets.
     pub viewers: Addresses,
+    /// Where encoders speak RTMP, as the pages tell.
+    pub rtmp_port: u16,
     /// The pages.
     pub site: Site,
     /// Cancelled when the tracker goes down.
@@ -59,6 +61,7 @@ pub fn router(http: Http) -> Router {
         .route("/v1/channels/{channel}", get(api::channel))
         .route("/v1/channels/{channel}/stats", get(api::channel_stats))
         .route("/v1/egress", get(api::egress))
+        .route("/v1/ingest", get(api::ingest))
         .route(SIGNAL_PATH, any(sockets::signal))
         .fallback(fallback)
         .with_state(http)

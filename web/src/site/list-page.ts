@@ -4,7 +4,7 @@ import { type FeedState, followChannels } from './channel-feed';
 import { byId, enableCopyButtons, make, reconcile, setText } from './dom';
 import { badge, viewers } from './format';
 
-/** RTMP's port; a tracker elsewhere says so in its own documentation. */
+/** RTMP's port, until the tracker has said which one it has. */
 const RTMP_PORT_DEFAULT = 1935;
 
 function createRow(): HTMLElement {
@@ -56,9 +56,16 @@ function show(state: FeedState): void {
   );
 }
 
-function showInstructions(): void {
-  const port = RTMP_PORT_DEFAULT;
-  const server = `rtmp://${location.hostname}${port === 1935 ? '' : `:${port}`}/live`;
+/** The tracker's RTMP port. */
+async function rtmpPort(): Promise<number> {
+  const response = await fetch('/v1/ingest');
+  const message: unknown = response.ok ? await response.json() : undefined;
+  const isTold = typeof message === 'object' && message !== null && 'rtmp_port' in message;
+  return isTold && typeof message.rtmp_port === 'number' ? message.rtmp_port : RTMP_PORT_DEFAULT;
+}
+
+function showInstructions(port: number): void {
+  const server = `rtmp://${location.hostname}${port === RTMP_PORT_DEFAULT ? '' : `:${port}`}/live`;
   setText(byId('rtmp-server'), server);
   setText(
     byId('ffmpeg'),
@@ -66,7 +73,8 @@ function showInstructions(): void {
   );
 }
 
-showInstructions();
+showInstructions(RTMP_PORT_DEFAULT);
+rtmpPort().then(showInstructions, () => undefined);
 enableCopyButtons();
 show({ kind: 'loading' });
 followChannels(show, new AbortController().signal);
