@@ -303,6 +303,7 @@ mod tests {
         assert_eq!(append(&mut queue, full), Some(1));
         assert_eq!(append(&mut queue, full), None);
     }
+
     #[test]
     fn a_part_of_a_film_waits_until_the_playhead_has_made_room() {
         let mut queue = AppendQueue::new(Endurance::Film);

@@ -127,13 +127,19 @@ fn a_polluter_is_dropped_and_nothing_wrong_is_appended() {
     assert!(!net.links.contains(&(B, A)));
 }
 
-#[test]
-fn a_neighbour_that_talks_nonsense_is_dropped() {
+/// A and B have greeted each other, and nothing is on.
+fn two_that_greeted() -> Net {
     let mut net = Net::new();
     net.viewer(A);
     net.viewer(B);
     net.link(A, B);
     net.run(Duration::from_millis(50));
+    net
+}
+
+#[test]
+fn a_neighbour_that_talks_nonsense_is_dropped() {
+    let mut net = two_that_greeted();
     net.act(B, |session, now| session.receive(A, &[4, 0xff, 0xff], now));
     assert_eq!(net.seen[&B].disconnected, [A]);
 }
@@ -187,22 +193,14 @@ fn a_neighbour_of_another_version_is_dropped_without_blame() {
 
 #[test]
 fn a_message_of_a_newer_type_is_skipped() {
-    let mut net = Net::new();
-    net.viewer(A);
-    net.viewer(B);
-    net.link(A, B);
-    net.run(Duration::from_millis(50));
+    let mut net = two_that_greeted();
     net.act(B, |session, now| session.receive(A, &[200, 1, 2, 3], now));
     assert!(net.seen[&B].disconnected.is_empty());
 }
 
 #[test]
 fn a_catalog_of_another_key_ends_the_link() {
-    let mut net = Net::new();
-    net.viewer(A);
-    net.viewer(B);
-    net.link(A, B);
-    net.run(Duration::from_millis(50));
+    let mut net = two_that_greeted();
     net.act(B, |session, now| session.receive(A, &Message::Catalog(&[1; 200]).encode(), now));
     assert_eq!(net.seen[&B].disconnected, [A]);
     assert!(net.seen[&B].attached.is_empty());
@@ -318,11 +316,7 @@ fn who_was_introduced_by_a_neighbour_is_not_blamed_at_the_tracker() {
 
 #[test]
 fn who_leaves_says_so_and_closes() {
-    let mut net = Net::new();
-    net.viewer(A);
-    net.viewer(B);
-    net.link(A, B);
-    net.run(Duration::from_millis(50));
+    let mut net = two_that_greeted();
     net.act(A, Session::leave);
     let goodbye = Message::Control(Control::Goodbye).encode();
     assert!(net.wire.iter().any(|(_, from, _, bytes)| *from == A && *bytes == goodbye));

@@ -389,6 +389,7 @@ mod tests {
         let outcome = FilmFile::read(&path, Epoch(7), &SigningKey::from_seed([3; 32]), &stop);
         assert!(matches!(outcome, Err(FilmError::Stopped)));
     }
+
     #[test]
     fn damage_anywhere_is_refused_or_read_and_never_ends_the_tracker() {
         let folder = tempfile::tempdir().unwrap();
