@@ -1,12 +1,11 @@
-//! Limits on what is sent: hard ones that no second exceeds, and soft ones that smooth.
+//! A limit that smooths what is sent.
 
 use core::time::Duration;
 
 use crate::time::micros;
 use crate::{BitsPerSec, Instant};
 
-/// A token bucket that keeps any second within its limit: it fills at the limit less what it holds, so a full
-/// bucket and a second of filling together are the limit.
+/// A token bucket: its rate passes in the long run, and as much as it holds at once.
 #[derive(Clone, Debug)]
 pub(crate) struct Bucket {
     /// Bytes per second.
@@ -17,20 +16,9 @@ pub(crate) struct Bucket {
     filled_at: Instant,
 }
 
-/// Control that may pass although the bucket is empty, as a share of the limit: 1/64.
-const CONTROL_SHARE: i64 = 64;
 const MILLION: i128 = 1_000_000;
 
 impl Bucket {
-    /// A bucket that starts empty. `burst` is the largest message that has to pass; half the limit at most is kept
-    /// for bursts.
-    pub(crate) fn new(limit: BitsPerSec, burst: usize, now: Instant) -> Self {
-        let limit = i64::try_from(limit.0 / 8).unwrap_or(i64::MAX);
-        let depth = i64::try_from(burst).unwrap_or(i64::MAX).min(limit / 2);
-        let fill = limit - depth - limit / CONTROL_SHARE;
-        Self { fill, depth, level: 0, filled_at: now }
-    }
-
     /// A bucket that lets this rate pass in the long run, and `burst` bytes at once.
     pub(crate) fn soft(rate: BitsPerSec, burst: usize, now: Instant) -> Self {
         let mut bucket =
@@ -91,25 +79,6 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_second_exceeds_the_limit(
-            limit in 400_000u64..20_000_000,
-            steps in proptest::collection::vec((0u64..100_000, 1usize..16_500), 1..400),
-        ) {
-            let mut now = Instant::default();
-            let mut bucket = Bucket::new(BitsPerSec(limit), 2 * 16_500, now);
-            let mut sent: Vec<(Instant, usize)> = Vec::new();
-            for (wait, len) in steps {
-                now += Duration::from_micros(wait);
-                if bucket.allows(len, now) {
-                    bucket.take(len, now);
-                    sent.push((now, len));
-                }
-                let second = sent.iter().filter(|(at, _)| now.since(*at) < Duration::from_secs(1));
-                prop_assert!(second.map(|(_, len)| *len as u64 * 8).sum::<u64>() <= limit);
-            }
-        }
-
-        #[test]
         fn a_soft_one_lets_its_rate_pass_and_a_burst_more(
             rate in 400_000u64..20_000_000,
             waits in proptest::collection::vec(0u64..30_000, 200..400),
@@ -137,7 +106,7 @@ mod tests {
 
         #[test]
         fn what_has_to_wait_passes_when_it_says(limit in 400_000u64..20_000_000, lens in 1usize..16_500) {
-            let mut bucket = Bucket::new(BitsPerSec(limit), 2 * 16_500, Instant::default());
+            let mut bucket = Bucket::soft(BitsPerSec(limit), 2 * 16_500, Instant::default());
             let at = bucket.allows_at(lens).expect("it fills");
             prop_assert!(bucket.allows(lens, at));
         }

@@ -35,7 +35,7 @@ pub struct Config {
     /// Neighbours a viewer connects to or accepts at most. 32: a provider for each stripe, as many children, and
     /// some to spare.
     pub neighbour_limit: usize,
-    /// Links the server accepts at most. 4,096: wild guess at what one channel on one small machine bears.
+    /// Links the server accepts at most. 100,000: far more than one machine serves; the tracker has its own limit.
     pub server_link_limit: usize,
 }
 
@@ -50,7 +50,7 @@ impl Config {
             uplink_guess: None,
             neighbours_wanted: 8,
             neighbour_limit: 32,
-            server_link_limit: 4096,
+            server_link_limit: 100_000,
         }
     }
 

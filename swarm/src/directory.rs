@@ -30,7 +30,7 @@ pub(crate) struct Directory {
     entries: BTreeMap<PeerId, Entry>,
     /// By stripe, those with a free slot.
     roomy: [BTreeSet<Place>; STRIPE_COUNT as usize],
-    /// By home stripe, those with a child that would give way to one that feeds others.
+    /// By home stripe, those with room for one that feeds others, or with a child that would give way to it.
     yielding: [BTreeSet<Place>; STRIPE_COUNT as usize],
     /// By home stripe, those with a child that would give way to one that contributes anything.
     idling: [BTreeSet<Place>; STRIPE_COUNT as usize],
@@ -172,7 +172,7 @@ impl Directory {
         };
         let roomy = &self.roomy[index];
         let mut found = match search.claim {
-            Claim::Feeds => [first(roomy), first(&self.yielding[index])].concat(),
+            Claim::Feeds => first(&self.yielding[index]),
             Claim::Idle | Claim::Contributes => {
                 let split =
                     Place { is_abroad: false, rank: LEAF_RANK, peer: PeerId::new(u64::MAX), tracks: 0 };
@@ -180,13 +180,14 @@ impl Directory {
                 near.chain(roomy.range(split..).filter(is_able)).take(DRAWN_FROM).copied().collect()
             }
         };
-        if search.claim == Claim::Feeds {
-            found.sort_unstable();
-            found.dedup();
-        } else if search.claim == Claim::Contributes && found.is_empty() {
-            found = first(&self.idling[index]);
+        if found.is_empty() {
+            found = match search.claim {
+                Claim::Feeds => first(roomy),
+                Claim::Contributes => first(&self.idling[index]),
+                Claim::Idle => found,
+            };
         }
-        found.into_iter().take(DRAWN_FROM).map(|place| place.peer).collect()
+        found.into_iter().map(|place| place.peer).collect()
     }
 
     fn promise(&mut self, peer: PeerId, now: Instant) {
@@ -214,7 +215,7 @@ impl Directory {
             for stripe in Stripe::all() {
                 let place = place(peer, before, stripe);
                 self.roomy[stripe.index()].remove(&place);
-                self.yielding[stripe.index()].remove(&place);
+                self.yielding[stripe.index()].remove(&place_of_feeder(place, before));
                 self.idling[stripe.index()].remove(&place);
             }
         }
@@ -231,8 +232,8 @@ impl Directory {
                 self.roomy[stripe.index()].insert(place);
             }
             let room = entry.status.free.saturating_add(entry.status.yields);
-            if !place.is_abroad && entry.status.yields > 0 && room > entry.n_promised() {
-                self.yielding[stripe.index()].insert(place);
+            if !place.is_abroad && room > entry.n_promised() {
+                self.yielding[stripe.index()].insert(place_of_feeder(place, &entry));
             }
             if !place.is_abroad && entry.status.idle > entry.n_promised() {
                 self.idling[stripe.index()].insert(place);
@@ -246,6 +247,15 @@ fn place(peer: PeerId, entry: &Entry, stripe: Stripe) -> Place {
     let rank = entry.status.ages[stripe.index()].saturating_add(entry.status.wait);
     let tracks = entry.status.tracks.0;
     Place { is_abroad: stripe != peer.home_stripe(), rank, peer, tracks }
+}
+
+/// The same for who feeds others: it waits only for its like, since leaves come after it.
+fn place_of_feeder(place: Place, entry: &Entry) -> Place {
+    let Status { slots, free, yields, wait, .. } = entry.status;
+    let n_used = slots.saturating_sub(free);
+    let n_before = n_used.saturating_sub(yields);
+    let less = u32::from(wait) * u32::from(n_used - n_before) / (u32::from(n_used) + 1);
+    Place { rank: place.rank.saturating_sub(u16::try_from(less).unwrap_or(u16::MAX)), ..place }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use cardume_media::{PageId, PartId};
 use cardume_wire::{BlockId, PeerId};
 
 use crate::bucket::Bucket;
+use crate::rolling::RollingLimit;
 use crate::{BitsPerSec, Instant};
 
 /// Bytes around a message on its way: WebSocket or SCTP framing and a share of the packets' headers.
@@ -19,6 +20,8 @@ const QUEUE_LIMIT: usize = 4096;
 const SOFT_TIME: Duration = Duration::from_millis(100);
 /// See [`SOFT_TIME`].
 const SOFT_BURST_MIN: usize = 4 * 1024;
+/// Part of the limit that start-up media does not get even when pushes leave it, so that a key frame finds room: 1/10.
+const PUSH_RESERVE: u64 = 10;
 /// Pulls take at most this part of the limit: more would only move the lateness to those who are pushed to.
 const PULL_SHARE: u64 = 8;
 /// A message this late is given up: who wanted it has got it elsewhere, or plays on without it.
@@ -74,7 +77,9 @@ pub(crate) enum Turn {
 #[derive(Clone, Debug)]
 pub(crate) struct Pacer {
     /// The limit that somebody set.
-    hard: Option<Bucket>,
+    hard: Option<RollingLimit>,
+    /// What that leaves for start-up media, evenly: else it would take at once what the next pushes need.
+    spare: Option<Bucket>,
     /// What the uplink is thought to bear.
     soft: Option<Bucket>,
     /// By class and rising due time; equals in the order they came.
@@ -87,15 +92,27 @@ pub(crate) struct Pacer {
 
 impl Pacer {
     pub(crate) fn new(limit: Option<BitsPerSec>, burst: usize, now: Instant) -> Self {
-        let mut pacer =
-            Self { hard: None, soft: None, queues: Default::default(), pulls: None, next_at: None };
+        let mut pacer = Self {
+            hard: None,
+            spare: None,
+            soft: None,
+            queues: Default::default(),
+            pulls: None,
+            next_at: None,
+        };
         pacer.set_limit(limit, burst, now);
         pacer
     }
 
     /// Another limit from now on; what waits goes on waiting.
     pub(crate) fn set_limit(&mut self, limit: Option<BitsPerSec>, burst: usize, now: Instant) {
-        self.hard = limit.map(|limit| Bucket::new(limit, burst + FRAME_LEN, now));
+        match (limit, &mut self.hard) {
+            (Some(limit), Some(hard)) => hard.set_limit(limit),
+            (limit, hard) => *hard = limit.map(RollingLimit::new),
+        }
+        let spare = self.hard.as_ref().map(RollingLimit::rate);
+        let spare = spare.map(|rate| BitsPerSec(rate.0 - rate.0 / PUSH_RESERVE));
+        self.spare = spare.map(|rate| Bucket::soft(rate, burst + FRAME_LEN, now));
         self.limit_pulls(burst, now);
     }
 
@@ -112,7 +129,8 @@ impl Pacer {
 
     /// Whether a pull of this length is to be answered; then it counts against what pulls may take.
     pub(crate) fn admit_pull(&mut self, len: usize, now: Instant) -> bool {
-        let is_idle = self.queues.iter().all(VecDeque::is_empty) && self.allows(len + FRAME_LEN, now);
+        let is_idle = self.queues.iter().all(VecDeque::is_empty)
+            && self.allows_at(Class::Repair, len + FRAME_LEN, now) == Some(now);
         let Some(pulls) = &mut self.pulls else { return true };
         if !is_idle && !pulls.allows(len, now) {
             return false;
@@ -123,7 +141,8 @@ impl Pacer {
 
     /// What passes in the long run; `None` is no limit.
     pub(crate) fn rate(&self) -> Option<BitsPerSec> {
-        self.buckets().map(Bucket::rate).min()
+        let hard = self.hard.as_ref().map(RollingLimit::rate);
+        hard.into_iter().chain(self.soft.as_ref().map(Bucket::rate)).min()
     }
 
     /// Lines a message up; false when too many wait.
@@ -150,9 +169,7 @@ impl Pacer {
 
     /// Control went: it never waits, but what waits has to make up for it.
     pub(crate) fn charge(&mut self, len: usize, now: Instant) {
-        for bucket in self.hard.iter_mut().chain(&mut self.soft) {
-            bucket.take(len + FRAME_LEN, now);
-        }
+        self.take(len + FRAME_LEN, now);
     }
 
     /// The next message that goes or is given up; `None` when all others have to wait.
@@ -169,16 +186,13 @@ impl Pacer {
         let class = self.queues.iter().position(|queue| !queue.is_empty())?;
         let index = self.queues[class].iter().position(is_ready)?;
         let len = self.queues[class].get(index)?.len + FRAME_LEN;
-        if !self.allows(len, now) {
-            // One that never lets it pass leaves nothing to wait for.
-            let latest =
-                self.buckets().try_fold(now, |latest, bucket| Some(latest.max(bucket.allows_at(len)?)));
-            self.next_at = latest;
+        let at = self.allows_at(self.queues[class].get(index)?.class, len, now);
+        if at != Some(now) {
+            // What can never pass leaves nothing to wait for.
+            self.next_at = at;
             return None;
         }
-        for bucket in self.hard.iter_mut().chain(&mut self.soft) {
-            bucket.take(len, now);
-        }
+        self.take(len, now);
         self.queues[class].remove(index).map(Turn::Send)
     }
 
@@ -215,12 +229,23 @@ impl Pacer {
         self.queues[Class::Startup as usize].iter().map(|job| job.len + FRAME_LEN).sum()
     }
 
-    fn buckets(&self) -> impl Iterator<Item = &Bucket> {
-        self.hard.iter().chain(&self.soft)
+    /// When a message of so many bytes may go; `None` for never.
+    fn allows_at(&mut self, class: Class, len: usize, now: Instant) -> Option<Instant> {
+        let hard = self.hard.as_mut().map_or(Some(now), |hard| hard.allows_at(len, now))?;
+        let spare = self.spare.as_mut().filter(|_| class == Class::Startup);
+        spare.into_iter().chain(&mut self.soft).try_fold(hard, |latest, bucket| {
+            let at = if bucket.allows(len, now) { now } else { bucket.allows_at(len)? };
+            Some(latest.max(at))
+        })
     }
 
-    fn allows(&mut self, len: usize, now: Instant) -> bool {
-        self.hard.iter_mut().chain(&mut self.soft).all(|bucket| bucket.allows(len, now))
+    fn take(&mut self, len: usize, now: Instant) {
+        if let Some(hard) = &mut self.hard {
+            hard.take(len, now);
+        }
+        for bucket in self.spare.iter_mut().chain(&mut self.soft) {
+            bucket.take(len, now);
+        }
     }
 
     fn limit_pulls(&mut self, burst: usize, now: Instant) {

@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use cardume_wire::{BlockId, PeerId, STRIPE_COUNT, Stripe, TrackSet};
+use cardume_wire::{BlockId, PeerId, STRIPE_COUNT, Stripe, TrackId, TrackSet};
 
 use crate::Instant;
 use crate::pacer::Class;
@@ -22,6 +22,17 @@ pub(crate) struct Child {
     pub(crate) claim: Claim,
     /// It was told to look elsewhere, and is pushed to until then.
     pub(crate) leaves_at: Option<Instant>,
+}
+
+impl Child {
+    /// How urgent what is pushed to it is: who feeds others first, who was told to look elsewhere with what is left.
+    fn class(&self) -> Class {
+        match self {
+            Self { leaves_at: Some(_), .. } => Class::Startup,
+            Self { claim: Claim::Feeds, .. } => Class::Forward,
+            _ => Class::Push,
+        }
+    }
 }
 
 /// How much right somebody has to be fed, least first.
@@ -58,17 +69,20 @@ impl Uploads {
         self.children[stripe.index()].iter().map(|(&peer, child)| (peer, child))
     }
 
-    /// Those that are to be pushed this block, and how urgently: who feeds others first, who was told to look
-    /// elsewhere with what is left.
+    /// Those that are to be pushed this block, and how urgently.
     pub(crate) fn takers(&self, block: BlockId) -> Vec<(PeerId, Class)> {
-        let class = |child: &Child| match child {
-            Child { leaves_at: Some(_), .. } => Class::Startup,
-            Child { claim: Claim::Feeds, .. } => Class::Forward,
-            _ => Class::Push,
-        };
         let children = self.children(block.number.stripe());
         let takers = children.filter(|(_, child)| child.tracks.contains(block.track));
-        takers.map(|(peer, child)| (peer, class(child))).collect()
+        takers.map(|(peer, child)| (peer, child.class())).collect()
+    }
+
+    /// Those that are to be pushed the descriptors of this track: whom we feed in their home stripe.
+    pub(crate) fn takers_of_descriptors(&self, track: TrackId) -> Vec<(PeerId, Class)> {
+        let is_meant = |peer: PeerId, stripe, child: &Child| {
+            peer.home_stripe() == stripe && child.tracks.contains(track)
+        };
+        let takers = self.iter().filter(|(peer, stripe, child)| is_meant(*peer, *stripe, child));
+        takers.map(|(peer, _, child)| (peer, child.class())).collect()
     }
 
     pub(crate) fn child(&self, peer: PeerId, stripe: Stripe) -> Option<&Child> {

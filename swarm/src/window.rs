@@ -160,6 +160,13 @@ impl Window {
         let known: Vec<u64> = rates.flatten().collect();
         (!known.is_empty()).then(|| known.iter().sum())
     }
+
+    /// The same over the second in which there is most of it: a key frame is several times its neighbours.
+    pub(crate) fn peak_rate(&self, tracks: TrackSet) -> Option<u64> {
+        let mean = self.byte_rate(tracks)?;
+        let meant = self.tracks.iter().filter(|track| tracks.contains(track.facts.id));
+        Some(meant.map(TrackWindow::busiest_second).sum::<u64>().max(mean))
+    }
 }
 
 impl TrackWindow {
@@ -378,6 +385,23 @@ impl TrackWindow {
         }
         let known = self.described_us;
         (known > 0).then(|| self.described_len.saturating_mul(1_000_000) / known)
+    }
+
+    /// Bytes of the parts that begin within one second, where these are the most.
+    fn busiest_second(&self) -> u64 {
+        let within =
+            |first: &PartFacts, part: &PartFacts| part.start_us < first.start_us.saturating_add(1_000_000);
+        let mut last = self.parts();
+        let (mut sum, mut most, mut next) = (0u64, 0, last.next());
+        for first in self.parts() {
+            while let Some(part) = next.filter(|part| within(first, part)) {
+                sum = sum.saturating_add(len_of(part));
+                next = last.next();
+            }
+            most = most.max(sum);
+            sum = sum.saturating_sub(len_of(first));
+        }
+        most
     }
 }
 

@@ -72,10 +72,17 @@ impl Known {
         self.status.ages[stripe.index()] != UNKNOWN_AGE && usize::from(self.status.free) > self.promised.len()
     }
 
-    /// Whether a child would give way to one that feeds others.
+    /// Whether there is a slot for one that feeds others, or a child that would give way to it.
     fn would_yield(&self) -> bool {
         let Status { free, yields, .. } = self.status;
-        yields > 0 && usize::from(free + yields) > self.promised.len()
+        usize::from(free + yields) > self.promised.len()
+    }
+
+    /// Milliseconds that leaves would wait, all together, and one that feeds others would not: it comes before them.
+    fn leaves_wait(&self) -> u16 {
+        let Status { slots, free, yields, wait, .. } = self.status;
+        let n_used = slots - free;
+        wait * yields.min(n_used) / (n_used + 1)
     }
 
     /// Whether a child that pushes nothing would give way to one that contributes.
@@ -115,35 +122,41 @@ impl Account {
         known.promised.push(self.now);
     }
 
-    /// All who would take the asker, the best first: for who feeds others the shortest path at home; for others the
-    /// longest that is short enough, then the shortest.
+    /// All who would take the asker, the best first: for who feeds others the shortest path at home, in which leaves do not
+    /// count; for others the longest that is short enough, then the shortest.
     fn best(&self, search: Search) -> Vec<PeerId> {
-        let rank = |peer: PeerId| {
-            let status = &self.known[&peer].status;
-            status.ages[search.stripe.index()].saturating_add(status.wait)
-        };
+        let feeds = search.claim == Claim::Feeds;
         let is_home = |peer: PeerId| peer.home_stripe() == search.stripe;
+        let would_yield = |peer: PeerId| is_home(peer) && self.known[&peer].would_yield();
+        let rank_of = |peer: PeerId, is_first: bool| {
+            let known = &self.known[&peer];
+            let rank = known.status.ages[search.stripe.index()].saturating_add(known.status.wait);
+            rank - if is_first { known.leaves_wait() } else { 0 }
+        };
+        let rank = |peer: PeerId| rank_of(peer, false);
         let is_allowed = |peer: &PeerId| {
             *peer != search.asker
                 && self.known[peer].status.ages[search.stripe.index()] != UNKNOWN_AGE
                 && self.known[peer].status.tracks.includes(search.tracks)
-                && rank(*peer) <= search.age_limit
         };
-        let all = |is_able: &dyn Fn(PeerId) -> bool| -> Vec<PeerId> {
-            self.known.keys().copied().filter(|peer| is_allowed(peer) && is_able(*peer)).collect()
+        let all = |is_able: &dyn Fn(PeerId) -> bool, is_first: bool| -> Vec<PeerId> {
+            let allowed = self.known.keys().copied().filter(is_allowed);
+            allowed.filter(|&peer| is_able(peer) && rank_of(peer, is_first) <= search.age_limit).collect()
         };
         let has_slot = |peer: PeerId| self.known[&peer].has_slot(search.stripe);
-        let mut best = match search.claim {
-            Claim::Feeds => all(&|peer| has_slot(peer) || (is_home(peer) && self.known[&peer].would_yield())),
-            Claim::Contributes if all(&has_slot).is_empty() => {
-                let mut best = all(&|peer| is_home(peer) && self.known[&peer].has_idle());
-                best.sort_by_key(|&peer| (rank(peer), peer));
-                return best;
-            }
-            Claim::Contributes | Claim::Idle => all(&has_slot),
-        };
+        if feeds && !all(&would_yield, true).is_empty() {
+            let mut best = all(&would_yield, true);
+            best.sort_by_key(|&peer| (rank_of(peer, true), peer));
+            return best;
+        }
+        if search.claim == Claim::Contributes && all(&has_slot, false).is_empty() {
+            let mut best = all(&|peer| is_home(peer) && self.known[&peer].has_idle(), false);
+            best.sort_by_key(|&peer| (rank(peer), peer));
+            return best;
+        }
+        let mut best = all(&has_slot, false);
         best.sort_by_key(|&peer| (!is_home(peer), rank(peer), peer));
-        if search.claim != Claim::Feeds {
+        if !feeds {
             let is_near = |peer: &PeerId| is_home(*peer) && rank(*peer) <= LEAF_RANK;
             let n_near = best.iter().filter(|peer| is_near(peer)).count();
             best[..n_near].reverse();

@@ -32,8 +32,9 @@ impl Peer {
         let blocks = part.first_block.0..part.end_block().unwrap_or(part.first_block.0);
         self.unverifiable.retain(|(track, number), _| *track != id.track || !blocks.contains(&number.0));
         self.asked_descriptors.retain(|(track, number), _| *track != id.track || !blocks.contains(&number.0));
-        let first = BlockId { epoch: id.epoch, track: id.track, number: part.first_block };
-        for (child, class) in self.uploads.takers(first) {
+        // With the blocks of the home stripe, which are verified and passed on at once: by any other path it could come later
+        // than these, at each hop anew.
+        for (child, class) in self.uploads.takers_of_descriptors(id.track) {
             self.queue_descriptor(child, id, class, now);
         }
     }

@@ -9,8 +9,10 @@ use super::Peer;
 use crate::Instant;
 use crate::pacer::Class;
 
-/// A block may be this much earlier than the descriptor that comes by another path.
-const MARGIN: Duration = Duration::from_millis(40);
+/// A block of the home stripe may be this much earlier than its descriptor: others wait for it.
+const HOME_MARGIN: Duration = Duration::from_millis(40);
+/// Any other block may be this much earlier than the descriptor, which comes by another path.
+const MARGIN: Duration = Duration::from_millis(250);
 /// Asked again, elsewhere, after this long.
 const PATIENCE: Duration = Duration::from_millis(400);
 /// Asked for at once at most. More gaps than this means that we are joining, and providers send them anyway.
@@ -41,7 +43,10 @@ impl Peer {
     pub(super) fn ask_descriptors(&mut self, now: Instant) {
         self.asked_descriptors.retain(|_, (_, again_at)| now < *again_at);
         self.unverifiable.retain(|_, (_, since)| now.since(*since) < PATIENCE * 5);
-        let waiting = self.unverifiable.iter().filter(|(_, (_, since))| now.since(*since) > MARGIN);
+        let home = self.config.id.home_stripe();
+        let margin = |number: BlockNumber| if number.stripe() == home { HOME_MARGIN } else { MARGIN };
+        let waiting =
+            self.unverifiable.iter().filter(|((_, number), (_, since))| now.since(*since) > margin(*number));
         let mut asks: Vec<(TrackId, BlockNumber, Option<PeerId>)> =
             waiting.map(|(&(track, number), &(from, _))| (track, number, Some(from))).collect();
         // While providers catch us up they send the gaps' descriptors by themselves.

@@ -102,6 +102,27 @@ fn a_block_goes_once_to_each_child_of_its_stripe_and_to_nobody_else() {
 }
 
 #[test]
+fn who_is_at_home_in_a_stripe_gets_descriptors_with_it_and_a_leaf_has_them_from_elsewhere() {
+    let (leaf, mut stage) = (PeerId::new(17), with_two_children());
+    stage.greets(leaf);
+    stage.subscribes(leaf, home(), 4);
+    stage.stream(10);
+    let (before, first) = (stage.outputs.len(), stage.stream(3));
+    for sequence in first..first + 3 {
+        let described = Outgoing::Descriptor(part(sequence).id);
+        for (peer, n) in [(A, 1), (B, 1), (leaf, 0), (SERVER, 0)] {
+            let sent = stage.sent_since(before, peer);
+            assert_eq!(sent.iter().filter(|message| ***message == described).count(), n, "{peer}");
+        }
+        let sent = stage.sent_since(before, A);
+        let [described, block] = [described, Outgoing::Block(block(sequence, home()))]
+            .map(|wanted| sent.iter().position(|message| **message == wanted));
+        assert!(described < block, "it can be verified at once");
+        assert!(stage.sent_since(before, leaf).contains(&&Outgoing::Block(self::block(sequence, home()))));
+    }
+}
+
+#[test]
 fn a_child_that_has_a_block_by_now_is_not_sent_it() {
     let mut stage = Stage::viewer(8);
     stage.greets(A);

@@ -39,9 +39,19 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
         what: "nothing is forwarded",
         file: "uploads.rs",
-        from: "takers.map(|(peer, child)| (peer, class(child))).collect()",
+        from: "takers.map(|(peer, child)| (peer, child.class())).collect()",
         to: "Vec::new()",
         noticed_by: (OVERLAY, "a_block_goes_once_to_each_child_of_its_stripe_and_to_nobody_else"),
+    },
+    Mutation {
+        what: "descriptors come with any stripe",
+        file: "uploads.rs",
+        from: "peer.home_stripe() == stripe && child.tracks.contains(track)",
+        to: "child.tracks.contains(track)",
+        noticed_by: (
+            OVERLAY,
+            "who_is_at_home_in_a_stripe_gets_descriptors_with_it_and_a_leaf_has_them_from_elsewhere",
+        ),
     },
     Mutation {
         what: "who feeds others comes after the leaves",
@@ -95,7 +105,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
         what: "media does not count against the budget",
         file: "pacer.rs",
-        from: "bucket.take(len, now)",
+        from: "hard.take(len, now)",
         to: "()",
         noticed_by: (OVERLAY, "no_second_of_a_servers_egress_exceeds_its_budget_however_many_ask"),
     },
