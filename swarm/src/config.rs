@@ -35,7 +35,7 @@ pub struct Config {
     /// Neighbours a viewer connects to or accepts at most. 32: a provider for each stripe, as many children, and
     /// some to spare.
     pub neighbour_limit: usize,
-    /// Links the server accepts at most. 100,000: far more than one machine serves; the tracker has its own limit.
+    /// Links the server accepts at most, whatever its budget bears. 100,000: more than one machine serves.
     pub server_link_limit: usize,
 }
 

@@ -16,7 +16,7 @@ const DRAWN_FROM: usize = 4;
 /// A suggestion takes a slot of the suggested for so long, or until it says that somebody came.
 const PROMISED_FOR: Duration = Duration::from_secs(3);
 /// Milliseconds from capture at which a path is short enough for somebody who feeds nobody.
-const LEAF_RANK: u16 = 800;
+pub(crate) const LEAF_RANK: u16 = 800;
 /// Who asked in vain is told of room for so long; then it asks again.
 const WAITING_FOR: Duration = Duration::from_secs(2);
 /// Those who wait for a stripe at most: the joiners of a flash crowd of thousands a second.

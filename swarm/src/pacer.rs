@@ -169,7 +169,10 @@ impl Pacer {
 
     /// Control went: it never waits, but what waits has to make up for it.
     pub(crate) fn charge(&mut self, len: usize, now: Instant) {
-        self.take(len + FRAME_LEN, now);
+        if let Some(hard) = &mut self.hard {
+            hard.take_control(len + FRAME_LEN, now);
+        }
+        self.smooth(len + FRAME_LEN, now);
     }
 
     /// The next message that goes or is given up; `None` when all others have to wait.
@@ -243,6 +246,10 @@ impl Pacer {
         if let Some(hard) = &mut self.hard {
             hard.take(len, now);
         }
+        self.smooth(len, now);
+    }
+
+    fn smooth(&mut self, len: usize, now: Instant) {
         for bucket in self.spare.iter_mut().chain(&mut self.soft) {
             bucket.take(len, now);
         }

@@ -8,8 +8,11 @@ use crate::{BitsPerSec, Instant};
 const SLOT: u64 = 1_000_000 / 64;
 /// Slots that may have to do with the last second.
 const N_SLOTS: u64 = 65;
-/// Control that may pass although nothing is left, as a share of the limit: 1/64.
+/// Kept for control, which never waits, as a share of the limit: 1/64.
 const CONTROL_SHARE: u64 = 64;
+/// Kept beside that, as a share of what control took in the last second: 1/4. It goes on at that rate until media has room again,
+/// which is a part's duration.
+const CONTROL_AHEAD: u64 = 4;
 
 /// Keeps an account of the last second, so that what was sent in any second stays within a limit. Unlike a token bucket it lets
 /// a part go as a whole when it is published: spread over its duration, each of its blocks would be late by half of that.
@@ -17,16 +20,26 @@ const CONTROL_SHARE: u64 = 64;
 pub struct RollingLimit {
     /// Bytes that may go in a second, without what is kept for control.
     allowed: u64,
-    /// Number of each slot in which something went, rising, and how many bytes.
-    slots: VecDeque<(u64, u64)>,
+    /// Those in which something went, by rising number.
+    slots: VecDeque<Slot>,
     /// Bytes in all slots.
     used: u64,
+    /// Of these, those of control.
+    control: u64,
+}
+
+/// What went in one stretch of [`SLOT`].
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    number: u64,
+    len: u64,
+    control_len: u64,
 }
 
 impl RollingLimit {
     /// Nothing has been sent yet.
     pub fn new(limit: BitsPerSec) -> Self {
-        let mut rolling = Self { allowed: 0, slots: VecDeque::new(), used: 0 };
+        let mut rolling = Self { allowed: 0, slots: VecDeque::new(), used: 0, control: 0 };
         rolling.set_limit(limit);
         rolling
     }
@@ -50,33 +63,43 @@ impl RollingLimit {
             return None;
         }
         let room = self.allowed.saturating_sub(len as u64);
-        let mut used = self.used;
-        let mut at = now;
-        for (slot, len) in &self.slots {
-            if used <= room {
+        let (mut used, mut control, mut at) = (self.used, self.control, now);
+        for slot in &self.slots {
+            if used + control / CONTROL_AHEAD <= room {
                 break;
             }
-            used -= len;
-            at = Instant::from_micros((slot + N_SLOTS) * SLOT);
+            (used, control) = (used - slot.len, control - slot.control_len);
+            at = Instant::from_micros((slot.number + N_SLOTS) * SLOT);
         }
         Some(at)
     }
 
-    /// A message of so many bytes goes, whether there was room for it or not.
+    /// Media of so many bytes goes.
     pub fn take(&mut self, len: usize, now: Instant) {
         let n_seconds = (len as u64).checked_div(self.allowed).unwrap_or(0);
-        let slot = now.as_micros() / SLOT + n_seconds * N_SLOTS;
-        self.used += len as u64;
+        self.count(now.as_micros() / SLOT + n_seconds * N_SLOTS, len as u64, 0);
+    }
+
+    /// Control of so many bytes goes, whether there is room for it or not; media has to make up for it.
+    pub fn take_control(&mut self, len: usize, now: Instant) {
+        self.count(now.as_micros() / SLOT, len as u64, len as u64);
+    }
+
+    fn count(&mut self, number: u64, len: u64, control_len: u64) {
+        self.used += len;
+        self.control += control_len;
         match self.slots.back_mut() {
-            Some((last, sum)) if *last >= slot => *sum += len as u64,
-            _ => self.slots.push_back((slot, len as u64)),
+            Some(last) if last.number >= number => {
+                (last.len, last.control_len) = (last.len + len, last.control_len + control_len);
+            }
+            _ => self.slots.push_back(Slot { number, len, control_len }),
         }
     }
 
     fn forget(&mut self, now: Instant) {
         let slot = now.as_micros() / SLOT;
-        while let Some((_, len)) = self.slots.front().copied().filter(|(old, _)| old + N_SLOTS <= slot) {
-            self.used -= len;
+        while let Some(old) = self.slots.front().copied().filter(|old| old.number + N_SLOTS <= slot) {
+            (self.used, self.control) = (self.used - old.len, self.control - old.control_len);
             self.slots.pop_front();
         }
     }
@@ -149,10 +172,29 @@ mod tests {
     }
 
     #[test]
+    fn media_leaves_room_for_as_much_control_as_there_was() {
+        let limit = 8_000_000;
+        let mut rolling = RollingLimit::new(BitsPerSec(limit));
+        let mut sent: Vec<(u64, usize)> = Vec::new();
+        // A third of the limit is control, evenly; media takes what it gets, five times a second.
+        for millis in 0..5_000 {
+            let now = Instant::from_micros(millis * 1_000);
+            rolling.take_control(333, now);
+            sent.push((millis, 333));
+            while millis % 200 == 0 && rolling.allows_at(1_000, now) == Some(now) {
+                rolling.take(1_000, now);
+                sent.push((millis, 1_000));
+            }
+            let second = sent.iter().filter(|(at, _)| at + 1_000 > millis).map(|(_, len)| *len as u64 * 8);
+            assert!(millis < 1_000 || second.sum::<u64>() <= limit, "at {millis} ms");
+        }
+    }
+
+    #[test]
     fn control_goes_although_nothing_is_left_and_counts() {
         let mut rolling = RollingLimit::new(BitsPerSec(80_000));
         let now = Instant::default();
-        rolling.take(20_000, now);
+        rolling.take_control(20_000, now);
         let at = rolling.allows_at(1, now).expect("it passes later");
         assert!(at.since(now) >= Duration::from_secs(1));
     }

@@ -278,6 +278,11 @@ impl Session {
         self.events.pop_front()
     }
 
+    /// See [`Peer::takes_link`].
+    pub fn takes_link(&self) -> bool {
+        self.peer.takes_link()
+    }
+
     /// How it fares.
     pub fn stats(&self, now: Instant) -> Stats {
         self.peer.stats(now)

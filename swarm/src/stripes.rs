@@ -66,6 +66,8 @@ pub(crate) struct Lane {
     pub(crate) starving_since: Option<Instant>,
     /// When to look for a better provider.
     pub(crate) improve_at: Instant,
+    /// How often in a row the server knew of nothing better.
+    pub(crate) n_vain: u32,
 }
 
 /// All stripes of ours, of some tracks.
@@ -221,6 +223,7 @@ impl Lane {
             pushed_to: [0; HAVE_TRACK_LIMIT],
         };
         self.starving_since = None;
+        self.n_vain = 0;
         let old = self.provider.replace(provider)?;
         (old.peer != successor.peer).then_some(old.peer)
     }

@@ -50,6 +50,13 @@ const SUSPENDED: Duration = Duration::from_millis(200);
 /// Bytes of a message for which the bucket of a limited uplink has to be deep enough, before the catalog is known.
 const BURST_LEN: usize = 2 * (cardume_wire::link::BLOCK_LEN_LIMIT + cardume_wire::link::BLOCK_HEADER_LEN);
 
+/// Bits per second of the server's budget for each link. Simulator, `realistic` with 10,000 viewers that come in 20 s, and 11
+/// Mbit/s: with 1,000 links 97 % of blocks are on time, with 2,000 96 %, with 4,000 94 %, with all nothing gets through; with
+/// 2,000 viewers 1,000 links are better than 2,000, too.
+const LINK_RATE: u64 = 10_000;
+/// A small swarm is linked as a whole.
+const LINKS_MIN: u64 = 64;
+
 /// When the recurring duties are due.
 #[derive(Clone, Copy, Debug)]
 struct Due {
@@ -217,6 +224,15 @@ impl Peer {
     /// Whether a link to this peer stands, as far as we know.
     pub fn has_link(&self, peer: PeerId) -> bool {
         self.neighbours.get(peer).is_some()
+    }
+
+    /// Whether the server should take another viewer's link. Control alone costs so much that with very many it would be all
+    /// that the budget has room for; who is not linked lives by its neighbours, which the tracker names. Of a film viewers
+    /// need the server for what no neighbour has.
+    pub fn takes_link(&self) -> bool {
+        let limit = self.config.uplink_limit.filter(|_| self.film.is_none());
+        let n_affordable = limit.map_or(u64::MAX, |limit| (limit.0 / LINK_RATE).max(LINKS_MIN));
+        (self.neighbours.n_peers() as u64) < n_affordable
     }
 
     /// How it fares.

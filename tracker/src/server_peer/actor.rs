@@ -23,7 +23,7 @@ use crate::window::Window;
 /// What links and statistics ask of the actor. A link's `number` tells it from a later one of the same peer.
 #[derive(Debug)]
 pub(super) enum Command {
-    Opened { peer: PeerId, link: Link },
+    Opened { peer: PeerId, link: Link, taken: oneshot::Sender<bool> },
     Received { peer: PeerId, number: u64, bytes: Bytes },
     Backlog { peer: PeerId, number: u64, len: usize },
     Closed { peer: PeerId, number: u64 },
@@ -108,7 +108,10 @@ impl Actor {
     fn handle(&mut self, command: Command) {
         let now = self.now();
         match command {
-            Command::Opened { peer, link } => self.open(peer, link),
+            Command::Opened { peer, link, taken } => {
+                // Whoever asked may have gone.
+                let _ = taken.send(self.open(peer, link));
+            }
             Command::Received { peer, number, bytes } if self.is_current(peer, number) => {
                 self.session.receive(peer, &bytes, now);
             }
@@ -127,16 +130,19 @@ impl Actor {
         }
     }
 
-    fn open(&mut self, peer: PeerId, link: Link) {
+    /// Whether the link is taken; a ban may have come while it was on its way.
+    fn open(&mut self, peer: PeerId, link: Link) -> bool {
         if let Some(old) = self.links.remove(&peer) {
             old.abort();
             self.session.link_closed(peer, self.now());
         }
-        // Dropping the link closes it. It may have been on its way when the ban came.
-        if self.links.len() < self.link_limit && !self.banned.borrow().contains(&peer) {
+        let has_room = self.links.len() < self.link_limit && self.session.takes_link();
+        let is_taken = has_room && !self.banned.borrow().contains(&peer);
+        if is_taken {
             self.links.insert(peer, link);
             self.session.link_opened(peer, self.now());
         }
+        is_taken
     }
 
     fn close_banned(&mut self) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cardume_wire::PeerId;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -68,14 +68,16 @@ pub struct Carrier {
 }
 
 impl ServerPeer {
-    /// Opens a link; `None` when the tracker goes down. An older one of the same peer is closed.
+    /// Opens a link; `None` when the server peer takes no more, or goes down. An older one of the same peer is closed.
     pub async fn link(self, peer: PeerId) -> Option<(Carrier, Intake)> {
         let (sender, queue) = mpsc::channel(QUEUE_LIMIT);
         let backlog = Arc::new(AtomicUsize::new(0));
         let abort = CancellationToken::new();
         let number = NEXT_LINK.fetch_add(1, Ordering::Relaxed);
         let link = Link { number, queue: sender, backlog: Arc::clone(&backlog), abort: abort.clone() };
-        self.commands.send(Command::Opened { peer, link }).await.ok()?;
+        let (taken, is_taken) = oneshot::channel();
+        self.commands.send(Command::Opened { peer, link, taken }).await.ok()?;
+        is_taken.await.ok().filter(|is_taken| *is_taken)?;
         let intake = Intake { server: self.clone(), peer, number, window_at: Instant::now(), n_messages: 0 };
         Some((Carrier { server: self, peer, number, queue, backlog, told: 0, abort }, intake))
     }
