@@ -9,8 +9,9 @@ use super::{World, index_of};
 /// Larger swarms are not looked at: it would take longer than the run.
 const CHECKED_LIMIT: usize = 1_000;
 /// Looks, a second apart, at which a viewer may find itself above itself before that is a violation: paths are told on
-/// from neighbour to neighbour, so two that change at once can close a circle for a moment.
-const CIRCLE_LIMIT: u32 = 3;
+/// from neighbour to neighbour, so two that change at once can close a circle for a moment; and who was let go since then names its
+/// last provider for the two seconds in which one that is let go is usually still fed.
+const CIRCLE_LIMIT: u32 = 4;
 
 impl World {
     /// Nobody is its own ancestor in a stripe for longer than a moment, as long as there is a source.
@@ -31,7 +32,7 @@ impl World {
             circles.iter().filter(|(_, n)| **n == CIRCLE_LIMIT).map(|(at, _)| *at).collect();
         self.circles = circles;
         for (viewer, stripe) in lasting {
-            self.violate(&format!("{viewer} is its own ancestor in stripe {} since 2 s", stripe.index()));
+            self.violate(&format!("{viewer} is its own ancestor in stripe {} since 3 s", stripe.index()));
         }
     }
 
