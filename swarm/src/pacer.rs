@@ -78,7 +78,7 @@ pub(crate) enum Turn {
 pub(crate) struct Pacer {
     /// The limit that somebody set.
     hard: Option<RollingLimit>,
-    /// What that leaves for start-up media, evenly: else it would take at once what the next pushes need.
+    /// What that leaves for start-up media, evenly: it would take at once what the next pushes need.
     spare: Option<Bucket>,
     /// What the uplink is thought to bear.
     soft: Option<Bucket>,

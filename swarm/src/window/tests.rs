@@ -217,6 +217,7 @@ proptest! {
             prop_assert!(track.parts.len() <= PART_LIMIT, "{} parts", track.parts.len());
             prop_assert!(track.blocks.len() <= BIT_LIMIT as usize, "{} blocks", track.blocks.len());
             prop_assert_eq!(track.part(part.id.sequence) == Some(&part), is_new);
+            prop_assert!(window.peak_rate(TrackSet::ALL) >= window.byte_rate(TrackSet::ALL));
         }
     }
 }
@@ -230,6 +231,17 @@ fn the_longest_block_and_a_stripes_share_are_of_the_largest_part() {
     }
     assert_eq!(window.burst_len(), u64::from(part(3).len) / 8);
     assert_eq!(window.block_len(), block_len(part(3).len as usize) as u64);
+}
+
+#[test]
+fn the_busiest_second_counts_where_parts_differ() {
+    let mut window = window();
+    for sequence in 0..20 {
+        let len = if sequence % 10 == 0 { 50_000 } else { 10_000 };
+        window.tracks_mut()[0].insert_part(PartFacts { len, ..part(sequence) }, Instant::default());
+    }
+    let n_parts = 1_000_000 / PART_US;
+    assert_eq!(window.peak_rate(TrackSet::ALL), Some(n_parts * (10_000 + 100) + 40_000));
 }
 
 #[test]

@@ -2,13 +2,14 @@
 #![expect(clippy::expect_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod renditions;
+mod server;
 mod stage;
 
 use core::time::Duration;
 
 use cardume_swarm::{Config, Input, Instant, Outgoing, Output, Phase};
-use cardume_wire::link::{Control, Message};
-use cardume_wire::{BlockId, PROTOCOL_VERSION, PeerId, STRIPE_COUNT, Stripe};
+use cardume_wire::link::Control;
+use cardume_wire::{BlockId, PROTOCOL_VERSION, PeerId, Stripe};
 use stage::*;
 
 #[test]
@@ -438,54 +439,6 @@ fn who_feeds_others_gets_a_block_before_who_does_not() {
     }
 }
 
-/// Bytes of a message on its way, with the frame that the budget counts.
-fn len_of(message: &Outgoing) -> usize {
-    let frame = 32;
-    frame
-        + match message {
-            Outgoing::Catalog => CATALOG_LEN,
-            Outgoing::Descriptor(_) => DESCRIPTOR_LEN,
-            Outgoing::Block(block) => {
-                part(block.number.0 / u32::from(STRIPE_COUNT)).message_len(block.number)
-            }
-            Outgoing::Control(control) => Message::Control(control.clone()).encode().len(),
-            Outgoing::Index(_) => 0,
-        }
-}
-
-#[test]
-fn no_second_of_a_servers_egress_exceeds_its_budget_however_many_ask() {
-    const BUDGET: u64 = 3_000_000;
-    let mut stage = Stage::server(BUDGET);
-    stage.stream(10);
-    for n in 1..40 {
-        let viewer = PeerId::new(n);
-        stage.greets(viewer);
-        for stripe in Stripe::all() {
-            stage.subscribes(viewer, stripe, u16::try_from(n % 5).expect("small"));
-        }
-        stage.stream(1);
-        let blocks = part(stage.n_parts - 1).blocks().collect();
-        stage.hears(viewer, Control::Request { blocks, within_ms: None });
-    }
-    stage.stream(10);
-    let sent: Vec<(Instant, usize)> = stage
-        .outputs
-        .iter()
-        .filter_map(|(at, output)| match output {
-            Output::Send { message, .. } => Some((*at, len_of(message))),
-            _ => None,
-        })
-        .collect();
-    let seconds = sent.iter().map(|(from, _)| {
-        let within = sent.iter().filter(|(at, _)| at >= from && at.since(*from) < Duration::from_secs(1));
-        within.map(|(_, len)| *len as u64 * 8).sum::<u64>()
-    });
-    let busiest = seconds.max().expect("something was sent");
-    assert!(busiest <= BUDGET, "{busiest} bits in a second");
-    assert!(busiest > BUDGET / 2, "and it is used: {busiest}");
-}
-
 #[test]
 fn who_is_told_to_rest_takes_only_what_it_passes_on_until_it_is_called_back() {
     let mut stage = Stage::viewer(4);
@@ -515,34 +468,4 @@ fn who_is_told_to_rest_takes_only_what_it_passes_on_until_it_is_called_back() {
         assert!(n_asked > 0, "{stripe:?}");
     }
     assert_ne!(stage.peer.stats(stage.now).phase, Phase::Resting);
-}
-
-#[test]
-fn where_slots_are_too_few_who_has_none_rests_until_somebody_with_many_comes() {
-    let stripe_rate = u64::from(PART_LEN) * 8 * 1_000_000 / PART_US / u64::from(STRIPE_COUNT);
-    // Ten slots, and a fifth more that is kept back; two viewers take sixteen.
-    let mut stage = Stage::server(stripe_rate * 13);
-    let says = |stage: &mut Stage, peer, slots| {
-        stage.greets(peer);
-        let ages = [100; STRIPE_COUNT as usize];
-        stage.hears(
-            peer,
-            Control::Status { slots, free: slots, ages, yields: 0, wait: 0, idle: 0, tracks: None },
-        );
-    };
-    says(&mut stage, A, 4);
-    says(&mut stage, B, 0);
-    stage.run(5_000);
-    let told = |stage: &Stage, peer| {
-        let sent = stage.sent_since(0, peer);
-        let rests = controls(&sent).into_iter().filter_map(|control| match control {
-            Control::Rest { rests } => Some(*rests),
-            _ => None,
-        });
-        rests.collect::<Vec<bool>>()
-    };
-    assert_eq!((told(&stage, A), told(&stage, B)), (vec![], vec![true]));
-    says(&mut stage, PeerId::new(32), 30);
-    stage.run(5_000);
-    assert_eq!((told(&stage, A), told(&stage, B)), (vec![], vec![true, false]));
 }

@@ -107,7 +107,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         file: "pacer.rs",
         from: "hard.take(len, now)",
         to: "()",
-        noticed_by: (OVERLAY, "no_second_of_a_servers_egress_exceeds_its_budget_however_many_ask"),
+        noticed_by: (OVERLAY, "server::no_second_of_a_servers_egress_exceeds_its_budget_however_many_ask"),
     },
     Mutation {
         what: "a slot is promised twice",

@@ -1,0 +1,122 @@
+//! The server: its budget, whom it links itself to, whom it lets rest, and what it answers.
+
+use core::time::Duration;
+
+use cardume_swarm::{Config, Input, Instant, Outgoing, Output};
+use cardume_wire::link::{Control, Message};
+use cardume_wire::{PeerId, STRIPE_COUNT, Stripe};
+
+use crate::stage::*;
+
+/// Bytes of a message on its way, with the frame that the budget counts.
+fn len_of(message: &Outgoing) -> usize {
+    let frame = 32;
+    frame
+        + match message {
+            Outgoing::Catalog => CATALOG_LEN,
+            Outgoing::Descriptor(_) => DESCRIPTOR_LEN,
+            Outgoing::Block(block) => {
+                part(block.number.0 / u32::from(STRIPE_COUNT)).message_len(block.number)
+            }
+            Outgoing::Control(control) => Message::Control(control.clone()).encode().len(),
+            Outgoing::Index(_) => 0,
+        }
+}
+
+#[test]
+fn no_second_of_a_servers_egress_exceeds_its_budget_however_many_ask() {
+    const BUDGET: u64 = 3_000_000;
+    let mut stage = Stage::server(BUDGET);
+    stage.stream(10);
+    for n in 1..40 {
+        let viewer = PeerId::new(n);
+        stage.greets(viewer);
+        for stripe in Stripe::all() {
+            stage.subscribes(viewer, stripe, u16::try_from(n % 5).expect("small"));
+        }
+        stage.stream(1);
+        let blocks = part(stage.n_parts - 1).blocks().collect();
+        stage.hears(viewer, Control::Request { blocks, within_ms: None });
+    }
+    stage.stream(10);
+    let sent: Vec<(Instant, usize)> = stage
+        .outputs
+        .iter()
+        .filter_map(|(at, output)| match output {
+            Output::Send { message, .. } => Some((*at, len_of(message))),
+            _ => None,
+        })
+        .collect();
+    let seconds = sent.iter().map(|(from, _)| {
+        let within = sent.iter().filter(|(at, _)| at >= from && at.since(*from) < Duration::from_secs(1));
+        within.map(|(_, len)| *len as u64 * 8).sum::<u64>()
+    });
+    let busiest = seconds.max().expect("something was sent");
+    assert!(busiest <= BUDGET, "{busiest} bits in a second");
+    assert!(busiest > BUDGET / 2, "and it is used: {busiest}");
+}
+
+#[test]
+fn a_server_takes_as_many_links_as_its_budget_bears() {
+    let n_taken = |stage: &mut Stage| {
+        let viewers = (1..1_000).map(PeerId::new);
+        viewers
+            .take_while(|viewer| {
+                stage.peer.takes_link() && {
+                    stage.greets(*viewer);
+                    true
+                }
+            })
+            .count()
+    };
+    assert_eq!(n_taken(&mut Stage::server(3_000_000)), 300, "one for each 10 kbit/s");
+    assert_eq!(n_taken(&mut Stage::server(100_000)), 64, "a small swarm as a whole");
+    assert_eq!(n_taken(&mut Stage::new(Config::server(None))), 999, "all without a budget");
+}
+
+#[test]
+fn a_viewer_with_a_jammed_link_keeps_the_server_from_answering_nobody_else() {
+    let mut stage = Stage::server(30_000_000);
+    for viewer in [A, B] {
+        stage.greets(viewer);
+    }
+    stage.stream(10);
+    stage.tell(Input::Backlog { peer: A, len: 300_000 });
+    let (before, wanted) = (stage.outputs.len(), block(stage.n_parts - 1, home()));
+    for viewer in [A, B] {
+        stage.hears(viewer, Control::Request { blocks: vec![wanted], within_ms: None });
+    }
+    stage.run(200);
+    let is_sent = |viewer| stage.sent_since(before, viewer).contains(&&Outgoing::Block(wanted));
+    assert_eq!((is_sent(A), is_sent(B)), (false, true));
+}
+
+#[test]
+fn where_slots_are_too_few_who_has_none_rests_until_somebody_with_many_comes() {
+    let stripe_rate = u64::from(PART_LEN) * 8 * 1_000_000 / PART_US / u64::from(STRIPE_COUNT);
+    // Ten slots, and a fifth more that is kept back; two viewers take sixteen.
+    let mut stage = Stage::server(stripe_rate * 13);
+    let says = |stage: &mut Stage, peer, slots| {
+        stage.greets(peer);
+        let ages = [100; STRIPE_COUNT as usize];
+        stage.hears(
+            peer,
+            Control::Status { slots, free: slots, ages, yields: 0, wait: 0, idle: 0, tracks: None },
+        );
+    };
+    says(&mut stage, A, 4);
+    says(&mut stage, B, 0);
+    stage.run(5_000);
+    let told = |stage: &Stage, peer| {
+        let sent = stage.sent_since(0, peer);
+        let rests = controls(&sent).into_iter().filter_map(|control| match control {
+            Control::Rest { rests } => Some(*rests),
+            _ => None,
+        });
+        rests.collect::<Vec<bool>>()
+    };
+    assert_eq!((told(&stage, A), told(&stage, B)), (vec![], vec![true]));
+    says(&mut stage, PeerId::new(32), 30);
+    stage.run(5_000);
+    assert_eq!((told(&stage, A), told(&stage, B)), (vec![], vec![true, false]));
+}
