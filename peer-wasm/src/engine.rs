@@ -263,7 +263,7 @@ impl Engine {
                     self.media.handle(MediaCommand::Append { track, chunks, is_jump, is_last });
                 }
                 // Of the server peer.
-                Event::Read { .. } => {}
+                Event::Doubt { .. } | Event::Read { .. } => {}
                 Event::SetRate(rate) => self.media.handle(MediaCommand::SetRate(rate)),
                 Event::Seek { to_us } => self.media.handle(MediaCommand::Seek(to_us)),
             }

@@ -53,6 +53,17 @@ pub(crate) struct Status {
     pub(crate) tracks: TrackSet,
 }
 
+/// Whether a peer answers, and what was done about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Presence {
+    /// It answers.
+    Heard,
+    /// It does not: to the server it is as if it had left, and a viewer told the server.
+    Lost,
+    /// It has not for so long that the server told others.
+    Announced,
+}
+
 /// One link that stands.
 #[derive(Clone, Debug)]
 pub(crate) struct Neighbour {
@@ -70,6 +81,8 @@ pub(crate) struct Neighbour {
     pub(crate) last_ping_at: Instant,
     /// Whether it is probably dead, as the tracker lost it, too; an answer dispels that.
     pub(crate) is_doubted: bool,
+    /// What is thought of it as it does not answer.
+    pub(crate) presence: Presence,
     /// Round trip, smoothed as in RFC 6298.
     pub(crate) rtt: Option<Duration>,
     /// Shortest round trip so far.
@@ -118,6 +131,7 @@ impl Neighbour {
             pinged_at: None,
             last_ping_at: now,
             is_doubted: false,
+            presence: Presence::Heard,
             rtt: None,
             rtt_min: None,
             backlog: 0,

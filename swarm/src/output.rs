@@ -36,6 +36,11 @@ pub enum Output {
         /// Who.
         peer: PeerId,
     },
+    /// A viewer does not answer the server: have its neighbours see whether it answers them.
+    Doubt {
+        /// Who.
+        peer: PeerId,
+    },
     /// Ask the tracker for neighbours.
     FindNeighbours {
         /// Those that are connected already or did not work.

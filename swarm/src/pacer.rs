@@ -223,8 +223,8 @@ impl Pacer {
 
     /// Bytes that wait of what is not start-up media.
     pub(crate) fn waiting_len(&self) -> usize {
-        let [pulls, forwards, pushes, _] = &self.queues;
-        pulls.iter().chain(forwards).chain(pushes).map(|job| job.len + FRAME_LEN).sum()
+        let [forwards, pulls, pushes, _] = &self.queues;
+        forwards.iter().chain(pulls).chain(pushes).map(|job| job.len + FRAME_LEN).sum()
     }
 
     /// Bytes of start-up media that wait.

@@ -49,6 +49,11 @@ pub enum Event {
         /// Who.
         peer: PeerId,
     },
+    /// A viewer does not answer the server: tell its neighbours, whose sessions are told by [`Session::doubt`].
+    Doubt {
+        /// Who.
+        peer: PeerId,
+    },
     /// Ask the tracker for neighbours.
     FindNeighbours {
         /// Those that are connected already or did not work.
@@ -409,6 +414,7 @@ impl Session {
                 Output::Connect { peer } => Event::Connect { peer },
                 Output::Disconnect { peer, .. } => Event::Disconnect { peer },
                 Output::Blame { peer } => Event::Blame { peer },
+                Output::Doubt { peer } => Event::Doubt { peer },
                 Output::FindNeighbours { without } => Event::FindNeighbours { without },
                 Output::Forwarded { from, text } => Event::Forwarded { from, text },
                 Output::SetRate(rate) => Event::SetRate(rate),

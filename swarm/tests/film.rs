@@ -180,6 +180,7 @@ impl Net {
             Event::Blame { peer } => drop(self.blamed.insert(peer)),
             Event::Attach(_)
             | Event::Connect { .. }
+            | Event::Doubt { .. }
             | Event::FindNeighbours { .. }
             | Event::Forwarded { .. }
             | Event::SetRate(_)

@@ -240,6 +240,7 @@ impl Net {
                 Event::Disconnect { .. } => self.n_closed += 1,
                 Event::Attach(_)
                 | Event::Blame { .. }
+                | Event::Doubt { .. }
                 | Event::FindNeighbours { .. }
                 | Event::Forwarded { .. }
                 | Event::Read { .. } => {}

@@ -8,6 +8,7 @@ use std::time::Duration;
 use cardume_media::SigningKey;
 use cardume_wire::ChannelId;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -18,7 +19,7 @@ use crate::egress::{self, Readers, Writer};
 use crate::film::{self, Found};
 use crate::http::{self, Addresses, Http};
 use crate::ingest;
-use crate::server_peer::{Common, ServerPeers};
+use crate::server_peer::{Common, ServerPeers, Ties};
 use crate::signal::{Registry, Signalling};
 use crate::site::{NoSite, Site};
 use crate::store::{Store, StoreError};
@@ -26,6 +27,8 @@ use crate::token::Tokens;
 
 /// Time for viewers to hear that the tracker goes down, and for requests to end. (Wild guess: several round trips.)
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
+/// Viewers of one channel that wait for others to be told that they do not answer: a cable with a whole office behind it.
+const DOUBT_LIMIT: usize = 256;
 
 /// Why a tracker does not start.
 #[derive(Debug, thiserror::Error)]
@@ -245,7 +248,9 @@ fn start_servers(
     for end in ends {
         // Whom signalling has evicted, the server peer does not feed.
         let banned = registry.evicted(end.channel().id());
-        servers.start(end, banned, common)?;
+        let (doubted, doubts) = mpsc::channel(DOUBT_LIMIT);
+        common.tasks.spawn(registry.spread_doubts(end.channel().id(), doubts));
+        servers.start(end, Ties { banned, doubted }, common)?;
     }
     Ok(servers)
 }

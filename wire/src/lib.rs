@@ -12,4 +12,4 @@ pub use ids::{
 };
 
 /// Version of the link and signalling protocols; a peer that says another one is refused.
-pub const PROTOCOL_VERSION: u16 = 3;
+pub const PROTOCOL_VERSION: u16 = 4;

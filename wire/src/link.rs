@@ -12,8 +12,10 @@ use crate::{BlockId, BlockNumber, Epoch, PeerId, STRIPE_COUNT, Stripe, TrackId, 
 /// Media bytes in one block at most: what a data channel takes without delaying control behind it.
 pub const BLOCK_LEN_LIMIT: usize = 16 * 1024;
 /// Parts are cut into one block for each stripe as long as blocks do not get shorter than this: what goes with each of
-/// them (header, framing, hash) is 1.4 % of it.
-pub const BLOCK_LEN_MIN: usize = 4 * 1024;
+/// them (header, framing, hash) is 2.8 % of it. At low rates a block takes long, and who feeds many in a stripe is done
+/// with the last of them as much later. Simulator, `e2-flash` with 220 viewers, 2 seeds: blocks on time at 1 s 95.7 % with 4 KiB,
+/// 98.3 % with 2 KiB, 98.4 % with 1.5 KiB.
+pub const BLOCK_LEN_MIN: usize = 2 * 1024;
 /// Bytes before a block's media: type, track, epoch, number.
 pub const BLOCK_HEADER_LEN: usize = 10;
 /// Bytes of any message at most; a catalog with its init segments is the largest.
@@ -232,6 +234,13 @@ pub enum Control {
         /// Whether to rest from now on.
         #[n(0)]
         rests: bool,
+    },
+    /// From a viewer to the server: my provider does not answer me; does it answer you?
+    #[n(22)]
+    Doubt {
+        /// Who is silent.
+        #[n(0)]
+        peer: PeerId,
     },
     /// Whole parts of a film that the sender holds, or holds no longer. Adds to what it said before.
     #[n(14)]

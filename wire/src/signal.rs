@@ -138,8 +138,8 @@ pub enum FromTracker {
         /// Which.
         peer: PeerId,
     },
-    /// A peer that offered to the viewer, or answered it, has no socket here any more: it may be dead, or only cut off
-    /// from the tracker. Not said of those whom the tracker itself cuts off by going down.
+    /// A peer that offered to the viewer, or answered it, has no socket here any more, or does not answer over it: it may be
+    /// dead, or only cut off from the tracker. Not said of those whom the tracker itself cuts off by going down.
     Lost {
         /// Which.
         peer: PeerId,

@@ -83,6 +83,7 @@ fn controls() -> impl Strategy<Value = Control> {
         any::<u64>().prop_map(|sent_at| Control::Pong { sent_at }),
         Just(Control::Goodbye),
         any::<bool>().prop_map(|rests| Control::Rest { rests }),
+        any::<u64>().prop_map(|peer| Control::Doubt { peer: PeerId::new(peer) }),
         any::<(u16, u16, [u16; STRIPE_COUNT as usize], [u16; 3], Option<u32>)>().prop_map(
             |(slots, free, ages, [yields, wait, idle], tracks)| {
                 Control::Status { slots, free, ages, yields, wait, idle, tracks: tracks.map(TrackSet) }

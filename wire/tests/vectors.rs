@@ -135,6 +135,7 @@ fn controls() -> Vec<Control> {
         Control::Forward { to: peer, text: "offer".to_owned() },
         Control::Forwarded { from: peer, text: "answer".to_owned() },
         Control::Rest { rests: true },
+        Control::Doubt { peer },
     ]
 }
 
@@ -163,6 +164,7 @@ fn control_name(control: &Control) -> &'static str {
         Control::Forward { .. } => "forward",
         Control::Forwarded { .. } => "forwarded",
         Control::Rest { .. } => "rest",
+        Control::Doubt { .. } => "doubt",
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{BitsPerSec, Instant, PartFacts, Role};
 const WAIT_LIMIT: Duration = Duration::from_millis(400);
 /// Blocks asked of one neighbour at a time: three or four neighbours' links open at about the same time, and each
 /// should have to send a part of the picture only.
-const ASK_LIMIT: u32 = 3;
+const ASK_LIMIT: u32 = 5;
 /// The server is asked for blocks that no neighbour has when its link stands for so long: theirs take about a second.
 const SERVER_AFTER: Duration = Duration::from_secs(1);
 /// Blocks asked of the server at a time.

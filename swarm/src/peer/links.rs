@@ -20,8 +20,6 @@ const OWED_AFTER: Duration = Duration::from_millis(300);
 const PROVIDER_PAUSE: Duration = Duration::from_secs(1);
 /// Other neighbours are asked this often, for the round trip; well below [`SILENCE_LIMIT`].
 const PING_INTERVAL: Duration = Duration::from_secs(5);
-/// The server asks its viewers this often.
-const SERVER_PING_INTERVAL: Duration = Duration::from_secs(10);
 /// An answer takes at most this or three round trips; then the provider counts as dead.
 const ANSWER_MIN: Duration = Duration::from_millis(250);
 /// The same for one that the tracker lost.
@@ -113,6 +111,7 @@ impl Peer {
             neighbour.pinged_at = None;
             neighbour.is_doubted = false;
             neighbour.measure(now.since(Instant::from_micros(sent_at)));
+            self.find_again(from);
         }
     }
 
@@ -212,15 +211,17 @@ impl Peer {
 
     /// Pings, silence, new connections.
     pub(super) fn check_links(&mut self, now: Instant) {
+        if self.config.role == Role::Server {
+            self.check_viewers(now);
+            return;
+        }
         for peer in self.neighbours.peers() {
             self.check_link(peer, now);
         }
-        if self.config.role == Role::Viewer {
-            self.connect_suggested(now);
-            if let Some(without) = self.neighbours.find(&self.config, now) {
-                self.ask_neighbours(now);
-                self.outputs.push_back(Output::FindNeighbours { without });
-            }
+        self.connect_suggested(now);
+        if let Some(without) = self.neighbours.find(&self.config, now) {
+            self.ask_neighbours(now);
+            self.outputs.push_back(Output::FindNeighbours { without });
         }
     }
 
@@ -236,23 +237,24 @@ impl Peer {
 
     fn check_link(&mut self, peer: PeerId, now: Instant) {
         let is_provider = self.all_lanes().any(|lane| lane.provider_is(peer));
-        let role = self.config.role;
         let Some(neighbour) = self.neighbours.get(peer) else { return };
         let silence = now.since(neighbour.heard_at);
         let limit = if neighbour.is_greeted { SILENCE_LIMIT } else { GREETING_LIMIT };
         let is_gone = is_gone(neighbour, now);
-        if (silence > limit || is_gone) && role == Role::Viewer {
+        if silence > limit || is_gone {
             self.disconnect(peer, Reason::Silent, now);
             return;
         }
-        let interval = if role == Role::Server { SERVER_PING_INTERVAL } else { PING_INTERVAL };
         let since_ping = now.since(neighbour.last_ping_at);
         let (is_greeted, is_asked) = (neighbour.is_greeted, neighbour.pinged_at.is_some());
         let is_doubtful = is_provider
             && !is_asked
             && (silence > PROVIDER_PAUSE || (silence > PROVIDER_SILENCE && self.owes_block(peer, now)));
-        if is_greeted && (is_doubtful || since_ping > interval) {
+        if is_greeted && (is_doubtful || since_ping > PING_INTERVAL) {
             self.send_ping(peer, now);
+        }
+        if is_provider {
+            self.report_silent(peer, now);
         }
     }
 
@@ -290,7 +292,7 @@ impl Peer {
         self.send_control(peer, hello, now);
     }
 
-    fn send_ping(&mut self, peer: PeerId, now: Instant) {
+    pub(super) fn send_ping(&mut self, peer: PeerId, now: Instant) {
         if let Some(neighbour) = self.neighbours.get_mut(peer) {
             neighbour.pinged_at = Some(now);
             neighbour.last_ping_at = now;

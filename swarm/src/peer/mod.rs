@@ -7,6 +7,7 @@ mod descriptors;
 mod exchange;
 mod first_picture;
 mod links;
+mod liveness;
 mod ondemand;
 mod playback;
 mod providers;
@@ -349,6 +350,7 @@ impl Peer {
             Control::Ping { sent_at } => self.send_control(from, Control::Pong { sent_at }, now),
             Control::Pong { sent_at } => self.on_pong(from, sent_at, now),
             Control::Rest { rests } => self.on_rest(from, rests, now),
+            Control::Doubt { peer } => self.on_doubt(peer, now),
             Control::Goodbye => self.on_goodbye(from, now),
             Control::FindNeighbours => self.on_find_neighbours(from, now),
             Control::Neighbours { peers } => self.on_neighbours(from, &peers, now),

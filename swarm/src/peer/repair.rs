@@ -40,13 +40,13 @@ const APPEND_MARGIN: Duration = Duration::from_millis(150);
 const PATIENCE_MIN: Duration = Duration::from_millis(250);
 /// An answer takes at most this long.
 const PATIENCE_MAX: Duration = Duration::from_millis(700);
-/// Blocks asked of one neighbour at a time: 4 of the longest blocks take the median uplink 0.2 s.
-const ASK_LIMIT: u32 = 4;
+/// Blocks asked of one neighbour at a time: 6 of the longest blocks take the median uplink 0.3 s.
+const ASK_LIMIT: u32 = 6;
 /// Blocks asked of the server at a time.
 const SERVER_ASK_LIMIT: u32 = 16;
 /// Blocks asked for at a time, of all together: more than a stripe's in a round trip, but a swarm that is late as a whole
 /// must not make itself later by pulling everything.
-const OPEN_LIMIT: usize = 8;
+const OPEN_LIMIT: usize = 12;
 /// Pulls are answered while no more than this waits before them; behind more they would come too late.
 const SERVE_BACKLOG: usize = 96 * 1024;
 

@@ -340,6 +340,19 @@ fn whom_the_tracker_lost_a_standby_is_asked_for_before_it_is_proven_dead() {
 }
 
 #[test]
+fn the_server_is_told_once_of_a_provider_that_does_not_answer() {
+    let mut stage = fed_by_a_neighbour();
+    let doubt = Control::Doubt { peer: A };
+    let n_told =
+        |stage: &Stage| controls(&stage.sent_since(0, SERVER)).iter().filter(|told| **told == &doubt).count();
+    stage.run(3_000);
+    assert_eq!(n_told(&stage), 0, "it answers");
+    stage.mute = Some(A);
+    stage.run(3_000);
+    assert_eq!(n_told(&stage), 1);
+}
+
+#[test]
 fn a_silent_provider_is_asked_soon_whether_it_lives_when_it_owes_a_block_and_at_a_mere_pause_later() {
     // The home stripe's blocks come from the server, so that its provider is silent but for its answers.
     let mut stage = fed_by_a_neighbour();

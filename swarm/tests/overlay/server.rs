@@ -91,6 +91,79 @@ fn a_viewer_with_a_jammed_link_keeps_the_server_from_answering_nobody_else() {
     assert_eq!((is_sent(A), is_sent(B)), (false, true));
 }
 
+/// A server that pushes all stripes to [`A`], which then says nothing any more.
+fn with_a_dead_root() -> Stage {
+    let stripe_rate = u64::from(PART_LEN) * 8 * 1_000_000 / PART_US / u64::from(STRIPE_COUNT);
+    // Eight slots, and a fifth more that is kept back.
+    let mut stage = Stage::server(stripe_rate * 11);
+    for viewer in [A, B] {
+        stage.greets(viewer);
+    }
+    for stripe in Stripe::all() {
+        stage.subscribes(A, stripe, 8);
+    }
+    stage.stream(10);
+    assert!(Stripe::all().all(|stripe| stage.is_fed(A, stripe)));
+    stage.mute = Some(A);
+    stage
+}
+
+#[test]
+fn the_place_of_a_viewer_that_does_not_answer_goes_to_another() {
+    let mut stage = with_a_dead_root();
+    stage.subscribes(B, home(), 4);
+    assert!(!stage.accepts(B), "there is no room");
+    stage.stream(20);
+    stage.subscribes(B, home(), 4);
+    assert!(stage.accepts(B));
+    assert!(Stripe::all().all(|stripe| !stage.is_fed(A, stripe)), "and should it live, it knows");
+    let before = stage.outputs.len();
+    stage.stream(5);
+    let sent = stage.sent_since(before, A);
+    assert!(!sent.iter().any(|message| matches!(message, Outgoing::Block(_))), "{sent:?}");
+}
+
+#[test]
+fn the_neighbours_of_a_viewer_that_is_silent_for_long_are_told_once() {
+    let mut stage = with_a_dead_root();
+    let doubts = |stage: &Stage| {
+        let of = |output: &Output| if let Output::Doubt { peer } = output { Some(*peer) } else { None };
+        stage.outputs.iter().filter_map(|(_, output)| of(output)).collect::<Vec<PeerId>>()
+    };
+    stage.run(1_000);
+    assert_eq!(doubts(&stage), [], "a tab may stand still for a moment");
+    stage.run(20_000);
+    assert_eq!(doubts(&stage), [A]);
+    stage.mute = None;
+    stage.run(20_000);
+    stage.mute = Some(A);
+    stage.run(20_000);
+    assert_eq!(doubts(&stage), [A, A], "it was there again, and is not any more");
+}
+
+#[test]
+fn who_did_not_answer_for_a_while_is_named_to_others_again_when_it_does() {
+    let (root, mut stage) = (PeerId::new(32), Stage::server(1));
+    stage.greets(root);
+    stage.subscribes(root, home(), 0);
+    stage.greets_with_room(A, 100);
+    stage.greets(B);
+    let is_named = |stage: &mut Stage| {
+        stage.subscribes(B, home(), 0);
+        matches!(stage.answer(B), Some(Control::Refuse { hints, .. }) if hints.contains(&A))
+    };
+    assert!(is_named(&mut stage));
+    stage.mute = Some(A);
+    stage.run(9_000);
+    assert!(is_named(&mut stage), "it need not say anything all the time");
+    stage.hears(B, Control::Doubt { peer: A });
+    stage.run(1_000);
+    assert!(!is_named(&mut stage), "somebody said that it does not answer, and it does not");
+    stage.mute = None;
+    stage.run(10_000);
+    assert!(is_named(&mut stage));
+}
+
 #[test]
 fn where_slots_are_too_few_who_has_none_rests_until_somebody_with_many_comes() {
     let stripe_rate = u64::from(PART_LEN) * 8 * 1_000_000 / PART_US / u64::from(STRIPE_COUNT);

@@ -237,6 +237,17 @@ impl Stage {
         matches!(self.answer(to), Some(Control::Accept { .. }))
     }
 
+    /// Whether the last answer to a subscription of this stripe says that we push it.
+    pub(crate) fn is_fed(&self, peer: PeerId, wanted: Stripe) -> bool {
+        let sent = self.sent_since(0, peer);
+        let answers = controls(&sent).into_iter().filter_map(|control| match control {
+            Control::Accept { stripe, .. } => Some((*stripe, true)),
+            Control::Refuse { stripe, .. } => Some((*stripe, false)),
+            _ => None,
+        });
+        answers.rev().find(|(stripe, _)| *stripe == wanted).is_some_and(|(_, is_fed)| is_fed)
+    }
+
     /// How often it was asked to push a stripe, after the first `skipped` outputs.
     pub(crate) fn n_asked_since(&self, skipped: usize, to: PeerId, wanted: Stripe) -> usize {
         let is_ask =

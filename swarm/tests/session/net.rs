@@ -138,7 +138,10 @@ impl Net {
             }
             Event::Forwarded { from, .. } => self.link(id, from),
             // There is no tracker.
-            Event::Connect { .. } | Event::FindNeighbours { .. } | Event::Read { .. } => {}
+            Event::Connect { .. }
+            | Event::Doubt { .. }
+            | Event::FindNeighbours { .. }
+            | Event::Read { .. } => {}
         }
     }
 

@@ -13,7 +13,7 @@ use cardume::channel::{ChannelSetup, Channels, Programme};
 use cardume::egress::{EgressBudget, Readers};
 use cardume::http::{self, Addresses, Http};
 use cardume::rate::RateLimit;
-use cardume::server_peer::{Common, ServerPeers};
+use cardume::server_peer::{Common, ServerPeers, Ties};
 use cardume::signal::{Registry, Signalling};
 use cardume::site::Site;
 use cardume::store::Store;
@@ -21,6 +21,7 @@ use cardume::token::Tokens;
 use cardume_media::SigningKey;
 use cardume_system_tests::{SignalClient, refused_upgrade, within};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -47,7 +48,8 @@ async fn serve_to(address: &str, store: &Arc<Store>) -> SocketAddr {
     let mut servers = ServerPeers::default();
     for end in ends {
         let banned = registry.evicted(end.channel().id());
-        servers.start(end, banned, &common).unwrap();
+        let (doubted, _) = mpsc::channel(1);
+        servers.start(end, Ties { banned, doubted }, &common).unwrap();
     }
     let routes = http::router(Http {
         channels,

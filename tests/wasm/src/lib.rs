@@ -183,7 +183,7 @@ impl Net {
             }
             Event::Blame { .. } => self.has_blamed = true,
             // There is a tracker.
-            Event::Forwarded { .. } | Event::Attach(_) | Event::Read { .. } => {}
+            Event::Doubt { .. } | Event::Forwarded { .. } | Event::Attach(_) | Event::Read { .. } => {}
         }
     }
 

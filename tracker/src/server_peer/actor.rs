@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::link::Link;
-use super::{Banned, Common};
+use super::{Common, Ties};
 use crate::channel::{ChannelEnd, Start};
 use crate::clock::{unix_seconds, wall_time};
 use crate::egress::{EgressBudget, Share, Terms};
@@ -39,7 +39,7 @@ pub(super) struct Actor {
     began_at: tokio::time::Instant,
     links: BTreeMap<PeerId, Link>,
     link_limit: usize,
-    banned: Banned,
+    ties: Ties,
     /// Parts of the broadcast that is on.
     parts: Option<mpsc::Receiver<CutPart>>,
     has_broadcast: bool,
@@ -56,7 +56,7 @@ pub(super) struct Actor {
 }
 
 impl Actor {
-    pub(super) fn new(end: ChannelEnd, banned: Banned, seed: u64, common: &Common) -> Self {
+    pub(super) fn new(end: ChannelEnd, ties: Ties, seed: u64, common: &Common) -> Self {
         let mut config = Config::server(common.budget.share());
         config.target_latency = end.channel().target_latency();
         config.server_link_limit = common.link_limit;
@@ -68,7 +68,7 @@ impl Actor {
             began_at: tokio::time::Instant::now(),
             links: BTreeMap::new(),
             link_limit: common.link_limit,
-            banned,
+            ties,
             parts: None,
             has_broadcast: false,
             film: None,
@@ -90,7 +90,7 @@ impl Actor {
                 () = stop.cancelled() => break,
                 () = sleep_until(self.timeout_at()) => self.session.handle_timeout(self.now()),
                 Ok(()) = self.budget_changes.changed() => self.adopt_share(),
-                Ok(()) = self.banned.changed() => self.close_banned(),
+                Ok(()) = self.ties.banned.changed() => self.close_banned(),
                 part = next_part(&mut self.parts) => match part {
                     Some(part) => self.publish(part),
                     None => self.end_broadcast(),
@@ -137,7 +137,7 @@ impl Actor {
             self.session.link_closed(peer, self.now());
         }
         let has_room = self.links.len() < self.link_limit && self.session.takes_link();
-        let is_taken = has_room && !self.banned.borrow().contains(&peer);
+        let is_taken = has_room && !self.ties.banned.borrow().contains(&peer);
         if is_taken {
             self.links.insert(peer, link);
             self.session.link_opened(peer, self.now());
@@ -146,7 +146,7 @@ impl Actor {
     }
 
     fn close_banned(&mut self) {
-        let banned = self.banned.borrow_and_update().clone();
+        let banned = self.ties.banned.borrow_and_update().clone();
         let now = self.now();
         for (peer, link) in self.links.extract_if(.., |peer, _| banned.contains(peer)) {
             link.abort();
@@ -254,6 +254,10 @@ impl Actor {
                 }
                 Event::Blame { peer } => {
                     tracing::debug!(channel = %self.end.channel().id(), %peer, "sends wrong media");
+                }
+                Event::Doubt { peer } => {
+                    // With so many doubted already, their neighbours find out by themselves.
+                    let _ = self.ties.doubted.try_send(peer);
                 }
                 Event::Read { part } => self.read_part(part),
                 // A server connects to nobody and plays nothing.

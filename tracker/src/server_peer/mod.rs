@@ -46,6 +46,15 @@ pub struct Common {
 /// Peers that a channel's server peer has nothing to do with any more.
 pub type Banned = watch::Receiver<BTreeSet<PeerId>>;
 
+/// What a channel's server peer is told of its viewers, and tells of them.
+#[derive(Debug)]
+pub struct Ties {
+    /// Whom it neither feeds nor takes a link of.
+    pub banned: Banned,
+    /// Takes those that do not answer it.
+    pub doubted: mpsc::Sender<PeerId>,
+}
+
 /// The server peers of all channels.
 #[derive(Debug, Clone, Default)]
 pub struct ServerPeers {
@@ -53,22 +62,18 @@ pub struct ServerPeers {
 }
 
 impl ServerPeers {
-    /// Starts the server peer of one more channel. It closes its links to whoever is banned, and takes none of them.
+    /// Starts the server peer of one more channel.
     ///
     /// # Errors
     /// When the system gives no random numbers.
-    pub fn start(
-        &mut self,
-        end: ChannelEnd,
-        banned: Banned,
-        common: &Common,
-    ) -> Result<(), getrandom::Error> {
+    pub fn start(&mut self, end: ChannelEnd, ties: Ties, common: &Common) -> Result<(), getrandom::Error> {
         let seed = getrandom::u64()?;
         let (sender, commands) = mpsc::channel(COMMAND_LIMIT);
         let budget = Arc::clone(&common.budget);
-        let server = ServerPeer { commands: sender, meter: Arc::default(), budget, banned: banned.clone() };
+        let server =
+            ServerPeer { commands: sender, meter: Arc::default(), budget, banned: ties.banned.clone() };
         self.by_channel.insert(end.channel().id().clone(), server);
-        let actor = Actor::new(end, banned, seed, common);
+        let actor = Actor::new(end, ties, seed, common);
         common.tasks.spawn(actor.run(commands));
         Ok(())
     }

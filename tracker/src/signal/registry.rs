@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cardume_wire::signal::FromTracker;
 use cardume_wire::{ChannelId, PeerId};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::swarm::{ReportTotals, Swarm, to_json};
@@ -48,6 +48,21 @@ impl Registry {
     pub fn evicted(&self, channel: &ChannelId) -> watch::Receiver<BTreeSet<PeerId>> {
         let nobody = || watch::Sender::default().subscribe();
         self.swarms.get(channel).map_or_else(nobody, |swarm| swarm.evicted())
+    }
+
+    /// Tells the neighbours of each peer of the channel that somebody doubts, until nobody can any more: they see for
+    /// themselves.
+    pub fn spread_doubts(
+        &self,
+        channel: &ChannelId,
+        mut doubted: mpsc::Receiver<PeerId>,
+    ) -> impl Future<Output = ()> + use<> {
+        let swarm = self.swarms.get(channel).cloned();
+        async move {
+            while let Some((swarm, peer)) = swarm.as_ref().zip(doubted.recv().await) {
+                swarm.tell_doubted(peer);
+            }
+        }
     }
 
     /// Tells all viewers how their channel changes, until `stop`.

@@ -197,6 +197,11 @@ impl Swarm {
         }
     }
 
+    /// Tells those whom the peer offered or answered that it does not answer the server peer.
+    pub(super) fn tell_doubted(&self, peer: PeerId) {
+        self.lock().tell_contacts(peer);
+    }
+
     /// The peers that are evicted now; wakes when there are more.
     pub(super) fn evicted(&self) -> watch::Receiver<BTreeSet<PeerId>> {
         self.lock().evicted.subscribe()
@@ -293,7 +298,14 @@ impl Members {
 
     /// Tells those whom the peer offered or answered that it is lost, unless a newer session has taken its place.
     fn tell_lost(&self, peer: PeerId, session: u64) {
-        let Some(lost) = self.by_id.get(&peer).filter(|member| member.session == session) else { return };
+        if self.by_id.get(&peer).is_some_and(|member| member.session == session) {
+            self.tell_contacts(peer);
+        }
+    }
+
+    /// Tells those whom the peer offered or answered that it is lost.
+    fn tell_contacts(&self, peer: PeerId) {
+        let Some(lost) = self.by_id.get(&peer) else { return };
         let json = to_json(&FromTracker::Lost { peer });
         for contact in lost.contacts.iter().filter_map(|contact| self.by_id.get(contact)) {
             // Whose outbox is full finds out by itself: nobody is closed for what others did.

@@ -110,6 +110,13 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         noticed_by: (OVERLAY, "server::no_second_of_a_servers_egress_exceeds_its_budget_however_many_ask"),
     },
     Mutation {
+        what: "the dead keep their places at the server",
+        file: "peer/liveness.rs",
+        from: "self.lose(peer, now)",
+        to: "()",
+        noticed_by: (OVERLAY, "server::the_place_of_a_viewer_that_does_not_answer_goes_to_another"),
+    },
+    Mutation {
         what: "a slot is promised twice",
         file: "directory.rs",
         from: "self.promise(chosen, now)",

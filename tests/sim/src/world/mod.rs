@@ -382,6 +382,7 @@ impl World {
             Output::Blame { peer } => {
                 self.schedule(now + self.rtt(id, PeerId::SERVER) / 2, Event::Blame { by: id, peer });
             }
+            Output::Doubt { peer } => self.spread_doubt(peer),
             Output::FindNeighbours { without } => {
                 if self.has_tracker(id) {
                     let peers = self.suggestions(id, &without);

@@ -160,6 +160,16 @@ impl World {
         self.stop(id);
     }
 
+    /// The server peer doubts that a viewer lives.
+    pub(super) fn spread_doubt(&mut self, id: PeerId) {
+        let links = self.nodes[index_of(id)].uplink.links();
+        let neighbours: Vec<PeerId> = links.map(|(peer, _)| peer).filter(|peer| !peer.is_server()).collect();
+        for at in neighbours {
+            let told_at = self.now + TRACKER + self.rtt(PeerId::SERVER, at) / 2;
+            self.schedule(told_at, Event::Doubt { at, peer: id });
+        }
+    }
+
     /// The tracker tells those to whom it introduced the lost one.
     pub(super) fn doubt(&mut self, at: PeerId, peer: PeerId) {
         if self.has_tracker(at) && self.live(at).is_some() {

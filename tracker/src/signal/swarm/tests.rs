@@ -165,6 +165,18 @@ fn a_peer_that_has_a_newer_socket_is_not_lost_with_the_older() {
 }
 
 #[test]
+fn those_that_a_doubted_peer_met_look_whether_it_answers_them() {
+    let swarm = swarm(10);
+    let (doubted, mut met, mut other) =
+        (swarm.join(None).unwrap(), swarm.join(None).unwrap(), swarm.join(None).unwrap());
+    offer(&swarm, &doubted, &met).unwrap();
+    swarm.tell_doubted(doubted.peer());
+    assert_eq!((told_lost(&mut met), told_lost(&mut other)), (vec![doubted.peer()], vec![]));
+    drop(other);
+    swarm.tell_doubted(PeerId::new(99));
+}
+
+#[test]
 fn who_reads_slowly_is_not_closed_for_the_loss_of_another() {
     let swarm = swarm(10);
     let (lost, slow) = (swarm.join(None).unwrap(), swarm.join(None).unwrap());
