@@ -21,6 +21,9 @@ pub(super) const CHECKS: &[Check] = &[
     over_the_oracle("1-rich", "oracle-rich"),
     over_the_oracle("1-scarce", "oracle-scarce"),
     over_the_oracle("1-homogeneous", "oracle-homogeneous"),
+    in_own_blocks("1-rich-blocks", "oracle-rich"),
+    in_own_blocks("1-scarce-blocks", "oracle-scarce"),
+    in_own_blocks("1-homogeneous-blocks", "oracle-homogeneous"),
     growth("1-growth-rich", "oracle-rich"),
     growth("1-growth-scarce", "oracle-scarce"),
     growth("1-growth-homogeneous", "oracle-homogeneous"),
@@ -103,6 +106,12 @@ const fn over_the_oracle(id: &'static str, scenario: &'static str) -> Check {
     Check::new(id, 1, "delay p99 over the oracle's", scenario)
         .at_most(of::over_oracle, 2.0)
         .beside("the oracle: 1")
+}
+
+/// Our own: an oracle whose blocks are as short as the swarm's is sooner than the published one.
+const fn in_own_blocks(id: &'static str, scenario: &'static str) -> Check {
+    Check::new(id, 1, "the same with blocks like the swarm's", scenario)
+        .at_most(of::over_oracle_in_own_blocks, 2.0)
 }
 
 /// The goal compares 10^5 viewers with 10^3; two decades lower, it is harder, since the server feeds a tenth directly.

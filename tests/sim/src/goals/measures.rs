@@ -24,6 +24,10 @@ pub(super) fn over_oracle(run: &Run) -> Option<f64> {
     run.oracle.map(|oracle| oracle.ratio(run.report.delay_ms[2]))
 }
 
+pub(super) fn over_oracle_in_own_blocks(run: &Run) -> Option<f64> {
+    run.oracle.map(|oracle| oracle.ratio_in_own_blocks(run.report.delay_ms[2]))
+}
+
 pub(super) fn delay_p99_ms(run: &Run) -> Option<f64> {
     Some(run.report.delay_ms[2])
 }

@@ -6,7 +6,7 @@ use cardume_wire::PeerId;
 use cardume_wire::link::block_len;
 use serde::Serialize;
 
-use super::{Delays, Impossible, Oracle, Place, Setting, published};
+use super::{Delays, Impossible, Oracle, PUBLISHED_BLOCK_LEN, Place, Setting, published};
 use crate::broadcast::micros;
 use crate::{Manners, Population, Scenario};
 
@@ -18,8 +18,10 @@ const NO_BUDGET: u64 = 10_000_000_000;
 pub struct Beside {
     /// Viewers that it planned for: those of the join phases, all there from the begin.
     pub n_viewers: usize,
-    /// From publication to arrival, microseconds.
+    /// From publication to arrival in the published oracle's blocks, microseconds.
     pub delay_us: Delays,
+    /// The same in blocks like the run's, which are shorter: every copy is passed on sooner.
+    pub own_blocks_us: Delays,
     /// What a greedy plan of the same kind is published to reach in this setting, seconds at p99.
     pub published_p99_s: Option<f64>,
 }
@@ -29,7 +31,11 @@ impl Beside {
     ///
     /// # Errors
     /// When no plan can keep up with the stream.
-    pub fn of(scenario: &Scenario, seed: u64, progress: impl FnMut(u64, u64)) -> Result<Self, Impossible> {
+    pub fn of(
+        scenario: &Scenario,
+        seed: u64,
+        mut progress: impl FnMut(u64, u64),
+    ) -> Result<Self, Impossible> {
         if scenario.film.is_some() {
             return Err(Impossible::Film);
         }
@@ -37,17 +43,22 @@ impl Beside {
         let uplinks: Vec<BitsPerSec> =
             (1..=scenario.n_viewers()).map(|place| BitsPerSec(used_uplink(&population, id(place)))).collect();
         let part_len = scenario.stream.rate * micros(scenario.stream.part) / 8_000_000;
-        let setting = Setting {
-            uplinks: &uplinks,
-            server: BitsPerSec(scenario.budget().unwrap_or(NO_BUDGET)),
-            rate: BitsPerSec(scenario.stream.rate),
-            block_len: block_len(usize::try_from(part_len).unwrap_or(usize::MAX)) as u64,
-            seed,
+        let mut delays = |block_len| {
+            let setting = Setting {
+                uplinks: &uplinks,
+                server: BitsPerSec(scenario.budget().unwrap_or(NO_BUDGET)),
+                rate: BitsPerSec(scenario.stream.rate),
+                block_len,
+                seed,
+            };
+            let oracle = Oracle::new(&setting, |a, b| population.round_trip(id(a), id(b)))?;
+            Ok(oracle.delays(&mut progress))
         };
-        let oracle = Oracle::new(&setting, |a, b| population.round_trip(id(a), id(b)))?;
+        let own_block_len = block_len(usize::try_from(part_len).unwrap_or(usize::MAX)) as u64;
         Ok(Self {
             n_viewers: uplinks.len(),
-            delay_us: oracle.delays(progress),
+            delay_us: delays(part_len.min(PUBLISHED_BLOCK_LEN))?,
+            own_blocks_us: delays(own_block_len)?,
             published_p99_s: published(&scenario.name, uplinks.len()),
         })
     }
@@ -57,19 +68,31 @@ impl Beside {
         p99_ms * 1_000.0 / self.delay_us.p99.max(1) as f64
     }
 
+    /// The same beside the oracle with blocks like the run's.
+    pub fn ratio_in_own_blocks(&self, p99_ms: f64) -> f64 {
+        p99_ms * 1_000.0 / self.own_blocks_us.p99.max(1) as f64
+    }
+
     /// How a run with this delay at p99, milliseconds, stands beside the oracle; for people.
     pub fn verdict(&self, p99_ms: f64) -> String {
         let published = self.published_p99_s.map(|p99| p99_ms / 1_000.0 / p99);
         let published = published.map(|ratio| format!(", {ratio:.2} times the published"));
-        format!("the run: {:.2} times p99{}", self.ratio(p99_ms), published.unwrap_or_default())
+        let (ratio, in_own_blocks) = (self.ratio(p99_ms), self.ratio_in_own_blocks(p99_ms));
+        format!(
+            "the run: {ratio:.2} times p99{}, {in_own_blocks:.2} times in its blocks",
+            published.unwrap_or_default()
+        )
     }
 
     /// For people.
     pub fn line(&self) -> String {
-        let Delays { p50, p95, p99 } = self.delay_us;
-        let [p50, p95, p99] = [p50, p95, p99].map(|micros| micros / 1000);
+        let row = |delays: Delays| {
+            let [p50, p95, p99] = [delays.p50, delays.p95, delays.p99].map(|micros| micros / 1000);
+            format!("p50 {p50}  p95 {p95}  p99 {p99} ms")
+        };
         let published = self.published_p99_s.map(|p99| format!("; published p99 {:.0} ms", p99 * 1000.0));
-        format!("p50 {p50}  p95 {p95}  p99 {p99} ms{}", published.unwrap_or_default())
+        let (its, own) = (row(self.delay_us), row(self.own_blocks_us));
+        format!("{its}{}; in the run's blocks {own}", published.unwrap_or_default())
     }
 }
 

@@ -48,6 +48,8 @@ use spread::Spread;
 
 /// Share of an uplink that is used, in hundredths: what the published oracle leaves free, too.
 pub const USED_PERCENT: u64 = 90;
+/// Bytes of a block of the published oracle, and so of the one that a swarm is judged by.
+pub const PUBLISHED_BLOCK_LEN: u64 = 16 * 1024;
 /// Blocks before the delays count: several times as long as the longest delay of a block, so that uplinks carry copies
 /// of many blocks at a time, as they always will.
 const WARM_UP: u64 = 100;
