@@ -145,6 +145,11 @@ impl Pacer {
         hard.into_iter().chain(self.soft.as_ref().map(Bucket::rate)).min()
     }
 
+    /// Whether control took less than one of so many parts of the limit in the last second.
+    pub(crate) fn has_little_control(&self, n_parts: u64, now: Instant) -> bool {
+        self.hard.as_ref().is_none_or(|hard| hard.control_len(now) * 8 * n_parts < hard.rate().0)
+    }
+
     /// Lines a message up; false when too many wait.
     pub(crate) fn push(&mut self, job: Job) -> bool {
         let queue = &mut self.queues[job.class as usize];

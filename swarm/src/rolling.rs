@@ -74,6 +74,13 @@ impl RollingLimit {
         Some(at)
     }
 
+    /// Bytes of control in the last second.
+    pub fn control_len(&self, now: Instant) -> u64 {
+        let slot = now.as_micros() / SLOT;
+        let lately = self.slots.iter().filter(|past| past.number + N_SLOTS > slot);
+        lately.map(|past| past.control_len).sum()
+    }
+
     /// Media of so many bytes goes.
     pub fn take(&mut self, len: usize, now: Instant) {
         let n_seconds = (len as u64).checked_div(self.allowed).unwrap_or(0);

@@ -284,8 +284,8 @@ impl Session {
     }
 
     /// See [`Peer::takes_link`].
-    pub fn takes_link(&self) -> bool {
-        self.peer.takes_link()
+    pub fn takes_link(&self, now: Instant) -> bool {
+        self.peer.takes_link(now)
     }
 
     /// How it fares.

@@ -56,22 +56,35 @@ fn no_second_of_a_servers_egress_exceeds_its_budget_however_many_ask() {
     assert!(busiest > BUDGET / 2, "and it is used: {busiest}");
 }
 
+/// How many viewers the server links itself to, one each so many milliseconds.
+fn n_linked(stage: &mut Stage, interval: u64) -> usize {
+    let mut viewers = (1..1_000).map(PeerId::new);
+    let mut is_linked = |viewer| {
+        let is_taken = stage.peer.takes_link(stage.now);
+        if is_taken {
+            stage.greets(viewer);
+            stage.run(interval);
+        }
+        is_taken
+    };
+    viewers.position(|viewer| !is_linked(viewer)).unwrap_or(999)
+}
+
 #[test]
 fn a_server_takes_as_many_links_as_its_budget_bears() {
-    let n_taken = |stage: &mut Stage| {
-        let viewers = (1..1_000).map(PeerId::new);
-        viewers
-            .take_while(|viewer| {
-                stage.peer.takes_link() && {
-                    stage.greets(*viewer);
-                    true
-                }
-            })
-            .count()
-    };
-    assert_eq!(n_taken(&mut Stage::server(3_000_000)), 300, "one for each 10 kbit/s");
-    assert_eq!(n_taken(&mut Stage::server(100_000)), 64, "a small swarm as a whole");
-    assert_eq!(n_taken(&mut Stage::new(Config::server(None))), 999, "all without a budget");
+    assert_eq!(n_linked(&mut Stage::server(3_000_000), 50), 300, "one for each 10 kbit/s");
+    assert_eq!(n_linked(&mut Stage::server(100_000), 0), 64, "a small swarm as a whole");
+    assert_eq!(n_linked(&mut Stage::new(Config::server(None)), 0), 999, "all without a budget");
+}
+
+#[test]
+fn a_rush_is_linked_no_faster_than_control_leaves_room_for_media() {
+    let mut stage = Stage::server(3_000_000);
+    let n_at_once = n_linked(&mut stage, 0);
+    assert!((64..300).contains(&n_at_once), "{n_at_once}");
+    assert!(!stage.peer.takes_link(stage.now));
+    stage.run(2_000);
+    assert!(stage.peer.takes_link(stage.now));
 }
 
 #[test]

@@ -136,7 +136,7 @@ impl Actor {
             old.abort();
             self.session.link_closed(peer, self.now());
         }
-        let has_room = self.links.len() < self.link_limit && self.session.takes_link();
+        let has_room = self.links.len() < self.link_limit && self.session.takes_link(self.now());
         let is_taken = has_room && !self.ties.banned.borrow().contains(&peer);
         if is_taken {
             self.links.insert(peer, link);

@@ -86,7 +86,10 @@ impl World {
 
     /// The tracker knows the viewer: the link stands at the server's end, and what it says goes out behind the welcome.
     pub(super) fn meet(&mut self, id: PeerId) {
-        if self.live(id).is_some() && self.nodes[0].is_alive && self.nodes[0].peer.takes_link() {
+        if self.live(id).is_some()
+            && self.nodes[0].is_alive
+            && self.nodes[0].peer.takes_link(self.nodes[0].instant(self.now))
+        {
             self.stand_link(id, PeerId::SERVER);
             self.input(PeerId::SERVER, Input::LinkOpened { peer: id });
         }
