@@ -14,6 +14,8 @@ use crate::{BitsPerSec, Config, Instant, Role};
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// A peer that could not be connected is not tried again for this long: its NAT stays what it is.
 const FAILED_FOR: Duration = Duration::from_mins(1);
+/// An answer takes at most this or three round trips.
+const ANSWER_MIN: Duration = Duration::from_millis(250);
 /// Blocks older than a neighbour's path by this much have come to it: the spread of a key frame's blocks.
 const HOLD_SLACK: Duration = Duration::from_millis(300);
 /// Who declined a pull of what it has is busy for about so long. Wild guess: a key frame's push.
@@ -185,6 +187,11 @@ impl Neighbour {
         /// Median of measured pairs of peers (the overlay's data).
         const GUESS: Duration = Duration::from_millis(135);
         self.rtt.unwrap_or(GUESS)
+    }
+
+    /// How long an answer takes at most; then the peer counts as dead.
+    pub(crate) fn patience(&self) -> Duration {
+        ANSWER_MIN.max(self.rtt_or_guess() * 3)
     }
 
     /// Whether it was asked whether it lives, and nothing has come from it for so long.

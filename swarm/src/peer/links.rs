@@ -20,8 +20,6 @@ const OWED_AFTER: Duration = Duration::from_millis(300);
 const PROVIDER_PAUSE: Duration = Duration::from_secs(1);
 /// Other neighbours are asked this often, for the round trip; well below [`SILENCE_LIMIT`].
 const PING_INTERVAL: Duration = Duration::from_secs(5);
-/// An answer takes at most this or three round trips; then the provider counts as dead.
-const ANSWER_MIN: Duration = Duration::from_millis(250);
 /// The same for one that the tracker lost.
 const DOUBTED_MIN: Duration = Duration::from_millis(100);
 /// A link is not given up for a newcomer's before this.
@@ -229,9 +227,8 @@ impl Peer {
     /// for if the tracker lost it, or is suspected.
     pub(super) fn is_silent(&self, peer: PeerId, now: Instant) -> bool {
         let Some(neighbour) = self.neighbours.get(peer) else { return true };
-        let patience = ANSWER_MIN.max(neighbour.rtt_or_guess() * 3);
         neighbour.is_doubted
-            || neighbour.owes_answer(patience, now)
+            || neighbour.owes_answer(neighbour.patience(), now)
             || self.neighbours.is_suspected(peer, now)
     }
 

@@ -5,11 +5,11 @@
 
 use core::time::Duration;
 
-use cardume_wire::PeerId;
 use cardume_wire::link::Control;
+use cardume_wire::{PeerId, STRIPE_COUNT};
 
 use super::Peer;
-use crate::neighbours::Presence;
+use crate::neighbours::{Neighbour, Presence};
 use crate::{Instant, Output, Role};
 
 /// The server asks its viewers this often whether they live.
@@ -18,6 +18,8 @@ const PING_INTERVAL: Duration = Duration::from_secs(10);
 const CHILD_PING_INTERVAL: Duration = Duration::from_secs(1);
 /// Who said anything so lately lives, whoever doubts it.
 const HEARD_LATELY: Duration = Duration::from_millis(250);
+/// What waits on a link excuses silence for no longer than this: nothing drains to where nobody is.
+const BEHIND_LIMIT: Duration = Duration::from_secs(2);
 /// Who said nothing for so long is dead, and not a tab that stood still for a moment: all its neighbours are told.
 const ANNOUNCED_AFTER: Duration = Duration::from_millis(2500);
 
@@ -32,12 +34,19 @@ impl Peer {
             let is_quiet = now.since(link.heard_at.max(link.last_ping_at)) > interval;
             if link.is_greeted && is_quiet && (link.pinged_at.is_none() || !is_child) {
                 self.send_ping(peer, now);
-            } else if link.presence == Presence::Heard && self.is_silent(peer, now) {
+            } else if link.presence == Presence::Heard && link.owes_answer(self.patience_with(link), now) {
                 self.lose(peer, now);
             } else if link.presence == Presence::Lost && now.since(link.heard_at) > ANNOUNCED_AFTER {
                 self.announce(peer);
             }
         }
+    }
+
+    /// How long a viewer may take to answer the server: what waits on its link goes before the question.
+    fn patience_with(&self, link: &Neighbour) -> Duration {
+        let rate = self.stripe_rate().0 * u64::from(STRIPE_COUNT);
+        let waiting = (link.backlog as u64).saturating_mul(8_000_000) / rate.max(1);
+        link.patience() + Duration::from_micros(waiting).min(BEHIND_LIMIT)
     }
 
     /// A viewer says that its provider does not answer: the server sees for itself.

@@ -137,6 +137,25 @@ fn the_place_of_a_viewer_that_does_not_answer_goes_to_another() {
 }
 
 #[test]
+fn who_has_much_on_its_link_before_the_question_is_given_time_for_the_answer() {
+    let lost_after = |backlog| {
+        let mut stage = with_a_dead_root();
+        stage.tell(Input::Backlog { peer: A, len: backlog });
+        let began = stage.now;
+        while stage.is_fed(A, home()) {
+            stage.run(50);
+        }
+        stage.now.since(began)
+    };
+    let (at_once, later) = (lost_after(0), lost_after(40_000));
+    let waiting = Duration::from_micros(40_000 * PART_US / u64::from(PART_LEN));
+    assert!(
+        later.abs_diff(at_once + waiting) <= Duration::from_millis(100),
+        "{at_once:?} {later:?} {waiting:?}"
+    );
+}
+
+#[test]
 fn the_neighbours_of_a_viewer_that_is_silent_for_long_are_told_once() {
     let mut stage = with_a_dead_root();
     let doubts = |stage: &Stage| {
