@@ -18,7 +18,7 @@ const PING_INTERVAL: Duration = Duration::from_secs(10);
 const CHILD_PING_INTERVAL: Duration = Duration::from_secs(1);
 /// Who said anything so lately lives, whoever doubts it.
 const HEARD_LATELY: Duration = Duration::from_millis(250);
-/// What waits on a link excuses silence for no longer than this: nothing drains to where nobody is.
+/// An answer is waited for so much longer at most, for what was sent before the question: on a dead link that only grows.
 const BEHIND_LIMIT: Duration = Duration::from_secs(2);
 /// Who said nothing for so long is dead, and not a tab that stood still for a moment: all its neighbours are told.
 const ANNOUNCED_AFTER: Duration = Duration::from_millis(2500);

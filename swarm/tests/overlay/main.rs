@@ -382,6 +382,22 @@ fn a_server_that_refused_a_shorter_path_is_asked_when_the_provider_dies() {
 }
 
 #[test]
+fn a_server_that_knows_of_nothing_better_is_asked_ever_more_rarely() {
+    let mut stage = fed_by_a_neighbour();
+    let mut asked_at = Vec::new();
+    while asked_at.len() < 6 {
+        let before = stage.outputs.len();
+        stage.stream(1);
+        if stage.n_asked_since(before, SERVER, home()) > 0 {
+            asked_at.push(stage.now);
+            stage.hears(SERVER, Control::Refuse { stripe: home(), hints: Vec::new() });
+        }
+    }
+    let waits: Vec<Duration> = asked_at.windows(2).map(|pair| pair[1].since(pair[0])).collect();
+    assert!(waits[4] > waits[0] * 2, "{waits:?}");
+}
+
+#[test]
 fn who_refused_is_not_asked_again_for_a_second() {
     let mut stage = Stage::new(Config::viewer(SELF));
     stage.greets_with_room(A, 100);

@@ -88,7 +88,7 @@ fn a_rush_is_linked_no_faster_than_control_leaves_room_for_media() {
 }
 
 #[test]
-fn a_viewer_with_a_jammed_link_keeps_the_server_from_answering_nobody_else() {
+fn a_jammed_link_does_not_keep_the_server_from_answering_others() {
     let mut stage = Stage::server(30_000_000);
     for viewer in [A, B] {
         stage.greets(viewer);
