@@ -1,5 +1,7 @@
 //! The goals, as the design of the overlay numbers them.
 
+use std::collections::BTreeSet;
+
 use super::check::Check;
 use super::measures as of;
 
@@ -102,6 +104,11 @@ pub(super) fn names() -> Vec<&'static str> {
     CHECKS.iter().map(|check| check.id).collect()
 }
 
+/// The numbers of the goals, as text.
+pub(super) fn numbers() -> BTreeSet<String> {
+    CHECKS.iter().map(|check| check.goal.to_string()).collect()
+}
+
 const fn over_the_oracle(id: &'static str, scenario: &'static str) -> Check {
     Check::new(id, 1, "delay p99 over the oracle's", scenario)
         .at_most(of::over_oracle, 2.0)
@@ -143,8 +150,6 @@ const fn e2_latency(id: &'static str, scenario: &'static str) -> Check {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
     use crate::Scenario;
 

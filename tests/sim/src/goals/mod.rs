@@ -10,6 +10,8 @@ mod record;
 mod runs;
 mod table;
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -91,6 +93,8 @@ pub struct Outcome {
     pub seeds: Vec<u64>,
     /// By goal.
     pub rows: Vec<Row>,
+    /// What bounds the goals of which a side is missed, and what was tried to reach them.
+    pub tried: BTreeMap<u8, String>,
     /// What must never happen and did, with the run in which it did.
     pub violations: Vec<String>,
 }
@@ -104,8 +108,10 @@ pub fn judge(order: &Order, progress: &(impl Fn(&str) + Sync)) -> Result<Outcome
     let checks: Vec<&Check> = list::CHECKS.iter().filter(|check| order.covers(check)).collect();
     let runs = Runs::perform(order, &checks, progress);
     let row = |check: &&Check| check.row(order, &runs, record.figure(order.size, check.id));
-    let rows = checks.iter().map(row).collect();
-    Ok(Outcome { size: order.size, seeds: order.seeds.clone(), rows, violations: runs.violations() })
+    let rows: Vec<Row> = checks.iter().map(row).collect();
+    let missed = rows.iter().filter(|row| row.standing == Standing::Missed);
+    let tried = missed.filter_map(|row| Some((row.goal, record.tried(row.goal)?.to_owned()))).collect();
+    Ok(Outcome { size: order.size, seeds: order.seeds.clone(), rows, tried, violations: runs.violations() })
 }
 
 impl Order {

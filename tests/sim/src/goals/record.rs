@@ -20,7 +20,7 @@ pub enum RecordError {
     Unknown(String),
 }
 
-/// Figures by the size of the runs and the goals' names.
+/// Figures by the size of the runs and the goals' names, and what is known of those that are missed.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Record {
@@ -30,6 +30,9 @@ pub(super) struct Record {
     usual: BTreeMap<String, f64>,
     #[serde(default)]
     full: BTreeMap<String, f64>,
+    /// By the goal's number: what bounds it, and what was tried.
+    #[serde(default)]
+    tried: BTreeMap<String, String>,
 }
 
 impl Record {
@@ -42,7 +45,12 @@ impl Record {
         let record: Self = toml::from_str(text)?;
         let names = list::names();
         let mut recorded = record.short.keys().chain(record.usual.keys()).chain(record.full.keys());
-        match recorded.find(|name| !names.contains(&name.as_str())) {
+        let numbers = list::numbers();
+        let mut tried = record.tried.keys();
+        let unknown = recorded
+            .find(|name| !names.contains(&name.as_str()))
+            .or_else(|| tried.find(|goal| !numbers.contains(*goal)));
+        match unknown {
             Some(unknown) => Err(RecordError::Unknown(unknown.clone())),
             None => Ok(record),
         }
@@ -56,6 +64,11 @@ impl Record {
             Size::Full => &self.full,
         };
         figures.get(id).copied()
+    }
+
+    /// What bounds a goal, and what was tried to reach it.
+    pub(super) fn tried(&self, goal: u8) -> Option<&str> {
+        self.tried.get(&goal.to_string()).map(String::as_str)
     }
 }
 
@@ -73,6 +86,7 @@ mod tests {
         let error = |text| Record::parse(text).unwrap_err().to_string();
         assert!(error("[short]\nno-such = 1.0").contains("\"no-such\""));
         assert!(error("[shrot]").contains("shrot"));
+        assert!(error("[tried]\n10 = \"x\"").contains("\"10\""));
         assert!(error("[short]\n1-oracle-rich = \"x\"").contains("line 2"));
     }
 }

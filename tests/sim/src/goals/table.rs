@@ -29,7 +29,13 @@ pub(super) fn of(outcome: &Outcome) -> String {
     let n = |standing| outcome.rows.iter().filter(|row| row.standing == standing).count();
     let (reached, missed, lost) = (n(Standing::Reached), n(Standing::Missed), n(Standing::Lost));
     let _ = writeln!(text, "{reached} reached, {missed} missed, {lost} lost");
-    text + &unrecorded(outcome)
+    text + &tried(outcome) + &unrecorded(outcome)
+}
+
+/// What bounds the goals of which a side is missed, and what was tried.
+fn tried(outcome: &Outcome) -> String {
+    let line = |(goal, tried): (&u8, &String)| format!("missed, goal {goal}: {tried}\n");
+    outcome.tried.iter().map(line).collect()
 }
 
 /// What can be added to the record: lines of goals.toml.
@@ -101,9 +107,20 @@ mod tests {
             row("untold", None, Standing::Missed, None),
             row("lost", Some(0.98), Standing::Lost, Some(0.999)),
         ];
-        let table =
-            of(&Outcome { size: Size::Short, seeds: vec![1, 2], rows, violations: vec!["bad".into()] });
-        for words in ["seeds 1 2", "MISSED (0.501 times the wanted)", "untold", "LOST: was 0.9990"] {
+        let table = of(&Outcome {
+            size: Size::Short,
+            seeds: vec![1, 2],
+            rows,
+            tried: [(3, "Tried: hope".into())].into(),
+            violations: vec!["bad".into()],
+        });
+        for words in [
+            "seeds 1 2",
+            "MISSED (0.501 times the wanted)",
+            "untold",
+            "LOST: was 0.9990",
+            "missed, goal 3: Tried: hope",
+        ] {
             assert!(table.contains(words), "{words:?} is not in {table}");
         }
         assert!(table.contains("VIOLATION bad\n2 reached, 2 missed, 1 lost\n"), "{table}");
