@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cardume_media::SigningKey;
+use cardume_webtorrent::Swarms;
 use cardume_wire::ChannelId;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -17,7 +18,7 @@ use crate::config::{ChannelConfig, Config, DEMO_CHANNEL, TARGET_LATENCY_DEFAULT}
 use crate::demo;
 use crate::egress::{self, Readers, Writer};
 use crate::film::{self, Found};
-use crate::http::{self, Addresses, Http};
+use crate::http::{self, Addresses, Announces, Http};
 use crate::ingest;
 use crate::server_peer::{Common, ServerPeers, Ties};
 use crate::signal::{Registry, Signalling};
@@ -129,6 +130,7 @@ impl Tracker {
             signalling,
             servers,
             readers,
+            announces: config.webtorrent.then(|| announces(config.connection_limit)),
             viewers: Addresses::new(config.address_limit),
             rtmp_port: rtmp_address.port(),
             site,
@@ -178,6 +180,10 @@ impl Tracker {
         }
         is_clean
     }
+}
+
+fn announces(connection_limit: u32) -> Announces {
+    Announces::new(Swarms::new(cardume_webtorrent::INTERVAL_DEFAULT), connection_limit)
 }
 
 async fn play_demo(channel: Arc<Channel>, stop: CancellationToken) {

@@ -99,6 +99,13 @@ pub struct Config {
     #[config(layer_attr(arg(long, value_name = "N")))]
     pub viewer_limit: u32,
 
+    /// Whether to be a tracker for WebTorrent clients (P2P Media Loader, and others) too, at /announce. Everybody may use it for any
+    /// torrent then; they get at most half of the connections.
+    #[config(default = false, env = "CARDUME_WEBTORRENT")]
+    #[config(layer_attr(arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)))]
+    #[config(layer_attr(arg(default_missing_value = "true")))]
+    pub webtorrent: bool,
+
     /// Serve the web site from this directory instead of the one built in (for work on the site).
     #[config(env = "CARDUME_SITE")]
     #[config(layer_attr(arg(long, value_name = "DIR")))]

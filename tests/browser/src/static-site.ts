@@ -7,10 +7,12 @@ export class StaticSite {
     readonly origin: string,
   ) {}
 
-  /** Serves the page at every address. */
-  static async serve(html: string): Promise<StaticSite> {
-    const server = createServer((_request, response) => {
-      response.writeHead(200, { 'content-type': 'text/html; charset=utf-8' }).end(html);
+  /** Serves the page at every address, but for these scripts. */
+  static async serve(html: string, scripts: Readonly<Record<string, string>> = {}): Promise<StaticSite> {
+    const server = createServer(({ url = '/' }, response) => {
+      const script = scripts[url];
+      const kind = script === undefined ? 'html' : 'javascript';
+      response.writeHead(200, { 'content-type': `text/${kind}; charset=utf-8` }).end(script ?? html);
     });
     await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
     const address = server.address();

@@ -31,6 +31,8 @@ export interface TrackerOptions {
   readonly isDemo?: boolean;
   /** A folder of films. */
   readonly films?: string;
+  /** Whether WebTorrent clients are served. */
+  readonly isWebTorrent?: boolean;
 }
 
 /** The built `cardume` on ports and with a data directory of its own. */
@@ -53,6 +55,11 @@ export class Tracker {
 
   get origin(): string {
     return `http://127.0.0.1:${this.httpPort}`;
+  }
+
+  /** Where WebTorrent clients announce themselves. */
+  get announceUrl(): string {
+    return `ws://127.0.0.1:${this.httpPort}/announce`;
   }
 
   get rtmpUrl(): string {
@@ -107,12 +114,13 @@ export class Tracker {
     }
   }
 
-  #config({ egress = 'unlimited', isDemo = false, films }: TrackerOptions): string {
+  #config({ egress = 'unlimited', isDemo = false, films, isWebTorrent = false }: TrackerOptions): string {
     return `http = "127.0.0.1:${this.httpPort}"
 rtmp = "127.0.0.1:${this.rtmpPort}"
 data_dir = ${JSON.stringify(join(this.directory, 'data'))}
 egress_limit = "${egress}"
 demo = ${isDemo}
+webtorrent = ${isWebTorrent}
 ${films === undefined ? '' : `films = ${JSON.stringify(films)}`}
 
 [[channel]]

@@ -24,7 +24,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     Target { name: "link", run: targets::link, seeds: seeds::link },
     Target { name: "signal", run: targets::signal, seeds: seeds::signal },
     Target { name: "cutter", run: targets::cutter, seeds: seeds::cutter },
@@ -33,4 +33,5 @@ pub const TARGETS: [Target; 8] = [
     Target { name: "index", run: targets::index, seeds: seeds::index },
     Target { name: "session", run: session::session, seeds: session::scripts },
     Target { name: "film", run: film::film, seeds: film::scripts },
+    Target { name: "webtorrent", run: targets::webtorrent, seeds: seeds::webtorrent },
 ];

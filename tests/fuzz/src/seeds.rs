@@ -26,6 +26,28 @@ pub fn link() -> Vec<Vec<u8>> {
     all.iter().filter_map(|vector| unhex(vector["hex"].as_str()?)).collect()
 }
 
+/// A client's messages, each as a line, and as a frame with a mask of zeros.
+pub fn webtorrent() -> Vec<Vec<u8>> {
+    let (hash, peer, other) = ("h".repeat(20), "\\u0000".repeat(20), "o".repeat(20));
+    let about = format!(r#""action":"announce","info_hash":"{hash}","peer_id":"{peer}""#);
+    let offer = format!(r#"{{"offer_id":"{other}","offer":{{"type":"offer","sdp":"v=0"}}}}"#);
+    let messages = [
+        format!(r#"{{{about},"event":"started","left":null,"numwant":2,"offers":[{offer},{offer}]}}"#),
+        format!(r#"{{{about},"to_peer_id":"{other}","offer_id":"{other}","answer":{{"sdp":"v=0"}}}}"#),
+        format!(r#"{{{about},"event":"completed","left":0}}"#),
+        format!(r#"{{"action":"scrape","info_hash":["{hash}","{other}"]}}"#),
+        format!(r#"{{{about},"event":"stopped"}}"#),
+    ];
+    let lines = messages.join("\n").into_bytes();
+    let frames = messages.iter().flat_map(|message| {
+        let len = u16::try_from(message.len()).expect("a short message").to_be_bytes();
+        [&[0x81, 0xFE], &len[..], &[0; 4], message.as_bytes()].concat()
+    });
+    let frames = frames.collect();
+    let each = messages.iter().map(|message| message.clone().into_bytes());
+    each.chain([lines, frames]).collect()
+}
+
 fn unhex(text: &str) -> Option<Vec<u8>> {
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok()).collect()
 }

@@ -59,6 +59,11 @@ pub fn signal(input: &[u8]) {
     }
 }
 
+/// What WebTorrent clients send is answered in frames of JSON, and nobody is left when all are gone.
+pub fn webtorrent(input: &[u8]) {
+    cardume_webtorrent::fuzzing::take(input);
+}
+
 /// A push is cut the same in pieces of any length (the first byte says which), and each chunk, put behind its track's
 /// init segment, is cut to itself.
 pub fn cutter(input: &[u8]) {

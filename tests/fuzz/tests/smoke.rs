@@ -80,6 +80,11 @@ fn a_server_with_a_film_keeps_its_promises() {
 }
 
 #[test]
+fn what_webtorrent_clients_send_keeps_its_promises() {
+    smoke("webtorrent");
+}
+
+#[test]
 fn seeds_get_past_the_first_check() {
     use cardume_media::{Cutter, Descriptor};
     let cut = |push: &Vec<u8>| Cutter::new().push(&push[1..]).is_ok();

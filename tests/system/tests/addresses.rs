@@ -61,6 +61,7 @@ async fn serve_to(address: &str, store: &Arc<Store>) -> SocketAddr {
         },
         servers: Arc::new(servers),
         readers: Readers::new(budget),
+        announces: None,
         viewers: Addresses::new(2),
         rtmp_port: 0,
         site: Site::embedded(),

@@ -50,7 +50,7 @@ fn push_variant(text: &mut String, rendition: &Rendition, audio: Option<&Renditi
         bitrate => bitrate,
     };
     let track = &rendition.track;
-    let bandwidth = bitrate(rendition) + audio.map_or(0, bitrate);
+    let bandwidth = steady(bitrate(rendition) + audio.map_or(0, bitrate));
     let audio_codec = audio.map(|audio| format!(",{}", audio.track.codec)).unwrap_or_default();
     let _ = write!(text, "#EXT-X-STREAM-INF:BANDWIDTH={bandwidth},CODECS=\"{}{audio_codec}\"", track.codec);
     if track.width > 0 && track.height > 0 {
@@ -60,6 +60,24 @@ fn push_variant(text: &mut String, rendition: &Rendition, audio: Option<&Renditi
         text.push_str(",AUDIO=\"audio\"");
     }
     let _ = writeln!(text, "\n{}", playlist_name(track));
+}
+
+/// A measured peak, bits per second, rounded up to a step that it seldom leaves: P2P Media Loader finds its swarm by this number,
+/// and two viewers who read it a second apart shall be in one.
+fn steady(peak: u64) -> u64 {
+    /// So that nothing is told more than half as much again.
+    const STEPS: [u64; 7] = [10, 15, 20, 30, 40, 60, 80];
+    let mut unit = 1;
+    loop {
+        if let Some(step) = STEPS.iter().find_map(|step| step.checked_mul(unit).filter(|step| *step >= peak))
+        {
+            return step;
+        }
+        match unit.checked_mul(10) {
+            Some(next) => unit = next,
+            None => return peak,
+        }
+    }
 }
 
 /// The media playlist of one of the presentation's renditions.
@@ -206,6 +224,18 @@ fn civil_date(days: u64) -> (u64, u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bitrate_is_told_in_steps_that_are_no_less_than_it() {
+        let check = |peak, told| assert_eq!(steady(peak), told, "{peak}");
+        check(0, 10);
+        check(96_000, 100_000);
+        check(700_001, 800_000);
+        check(1_000_000, 1_000_000);
+        check(1_000_001, 1_500_000);
+        check(8_000_001, 10_000_000);
+        check(u64::MAX, u64::MAX);
+    }
 
     #[test]
     fn dates_are_written_as_iso_8601() {

@@ -1,16 +1,18 @@
 //! Everything that is spoken over HTTP: the API, the sockets, and the site.
 
 mod addresses;
+mod announce;
 mod api;
 mod line;
 mod serve;
 mod sockets;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{any, get};
@@ -26,6 +28,7 @@ use crate::signal::Signalling;
 use crate::site::Site;
 
 pub use addresses::Addresses;
+pub use announce::Announces;
 pub use serve::serve;
 
 /// What the routes need of the tracker; cheap to clone.
@@ -37,6 +40,8 @@ pub struct Http {
     pub signalling: Signalling,
     /// Who spreads media to them.
     pub servers: Arc<ServerPeers>,
+    /// `None` where WebTorrent clients are not served.
+    pub announces: Option<Announces>,
     /// What plain HTTP may be sent, beside those.
     pub readers: Arc<Readers>,
     /// Who has how many viewers' sockets.
@@ -63,6 +68,7 @@ pub fn router(http: Http) -> Router {
         .route("/v1/egress", get(api::egress))
         .route("/v1/ingest", get(api::ingest))
         .route(SIGNAL_PATH, any(sockets::signal))
+        .route(announce::ANNOUNCE_PATH, get(announce::announce))
         .fallback(fallback)
         .with_state(http)
         .merge(media)
@@ -85,8 +91,15 @@ async fn harden(mut response: Response) -> Response {
     response
 }
 
-/// Pages for people, JSON for programs.
-async fn fallback(State(http): State<Http>, request: Request) -> Response {
+/// Pages for people, JSON for programs, and a WebSocket for WebTorrent clients that were told no path.
+async fn fallback(
+    State(http): State<Http>,
+    connection: ConnectInfo<SocketAddr>,
+    request: Request,
+) -> Response {
+    if request.uri().path() == "/" && announce::is_upgrade(request.headers()) {
+        return announce::announce(State(http), connection, request).await;
+    }
     let path = request.uri().path();
     if is_for_programs(path) {
         return failure(StatusCode::NOT_FOUND, "there is no such address");

@@ -92,7 +92,7 @@ async fn speak(connection: Connection, routes: Router, stop: CancellationToken) 
 }
 
 /// A connection that counts towards the limit as long as it is open, also after it became a WebSocket.
-struct Connection {
+pub(super) struct Connection {
     stream: TcpStream,
     _permit: OwnedSemaphorePermit,
 }

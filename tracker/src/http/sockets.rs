@@ -13,6 +13,10 @@ use cardume_wire::signal::Join;
 
 use super::{Http, failure, line};
 
+/// Read from a viewer's socket at once: what viewers send is short. The library's own 128 KiB would be nearly all that a viewer
+/// costs.
+const READ_BUFFER_LEN: usize = 2 * 1024;
+
 /// A viewer's socket, by [`Join::address`].
 pub(super) async fn signal(
     State(http): State<Http>,
@@ -34,14 +38,13 @@ pub(super) async fn signal(
         http.servers.find(&join.channel).cloned().filter(|_| http.readers.busy_with_the_month().is_none());
     let (signalling, tasks) = (http.signalling, http.tasks);
     // Links have the longest messages; text that is too long for signalling is refused there.
-    upgrade.max_message_size(link::MESSAGE_LEN_LIMIT).max_frame_size(link::MESSAGE_LEN_LIMIT).on_upgrade(
-        move |socket| {
-            tasks.track_future(async move {
-                let _slot = slot;
-                line::serve(socket, signalling, server, join).await;
-            })
-        },
-    )
+    let upgrade = upgrade.max_message_size(link::MESSAGE_LEN_LIMIT).max_frame_size(link::MESSAGE_LEN_LIMIT);
+    upgrade.read_buffer_size(READ_BUFFER_LEN).on_upgrade(move |socket| {
+        tasks.track_future(async move {
+            let _slot = slot;
+            line::serve(socket, signalling, server, join).await;
+        })
+    })
 }
 
 fn not_a_join(rejection: &QueryRejection) -> Response {
@@ -49,9 +52,9 @@ fn not_a_join(rejection: &QueryRejection) -> Response {
     failure(StatusCode::BAD_REQUEST, &message)
 }
 
-fn too_many(address: SocketAddr) -> Response {
+pub(super) fn too_many(address: SocketAddr) -> Response {
     tracing::warn!(address = %address.ip(), "a socket is turned away: the address has as many as address_limit");
-    let message = "your network address has too many viewers here; try again when some have left";
+    let message = "your network address has too many connections here; try again when some are closed";
     failure(StatusCode::TOO_MANY_REQUESTS, message)
 }
 
