@@ -20,10 +20,13 @@ const SCRIPT: &str = "bench:";
 /// The scenario that is short and hard: a small budget, and the viewer who feeds most is killed.
 const SMOKE: &str = "kill-feeder";
 
+/// The benchmark that needs no browser.
+const TRACKER: &str = "tracker";
+
 /// Options of `cargo xtask bench`.
 #[derive(Args)]
 pub(crate) struct BenchOptions {
-    /// One of the scripts `bench:NAME` of tests/browser/package.json.
+    /// `tracker`, or one of the scripts `bench:NAME` of tests/browser/package.json.
     name: String,
     /// End with one line of JSON on standard output.
     #[arg(long)]
@@ -43,9 +46,12 @@ pub(crate) struct SimOptions {
 
 /// Runs a benchmark against the built artefacts.
 pub(crate) fn bench(options: &BenchOptions) -> Result<()> {
+    if options.name == TRACKER {
+        return bench_tracker(options);
+    }
     let names = bench_names()?;
     if !names.contains(&options.name) {
-        bail!("there is no benchmark {}; there are: {}", options.name, names.join(", "));
+        bail!("there is no benchmark {}; there are: {TRACKER}, {}", options.name, names.join(", "));
     }
     let tools = TestTools::find_or_install()?;
     let tracker = artefacts::build()?;
@@ -54,6 +60,17 @@ pub(crate) fn bench(options: &BenchOptions) -> Result<()> {
         .named_in(Task::npm(Packages::BrowserTests.dir()))
         .env("CARDUME_BIN", tracker)
         .args(["run", "--silent", &format!("{SCRIPT}{}", options.name), "--"])
+        .args(options.json.then_some("--json"))
+        .args(&options.arguments)
+        .print()
+}
+
+/// Load on the tracker, which needs no site for it.
+fn bench_tracker(options: &BenchOptions) -> Result<()> {
+    Task::cargo("build").args(["--release", "--package", "cardume", "--package", "cardume-load"]).run()?;
+    Task::new(place::target().join("release/load"))
+        .args(["bench", "--tracker"])
+        .args([artefacts::tracker_path()])
         .args(options.json.then_some("--json"))
         .args(&options.arguments)
         .print()

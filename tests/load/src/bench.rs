@@ -1,0 +1,194 @@
+//! All measurements of a tracker of our own, beside other trackers that run already.
+
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+
+use crate::{idle, torrent, viewers};
+
+/// Time for a tracker to listen.
+const START_LIMIT: Duration = Duration::from_secs(20);
+/// Offers of each announce and bytes of each description, as others have been measured.
+const SETTINGS: [(usize, usize); 3] = [(5, 1000), (10, 50), (0, 0)];
+/// Fewer than the files that a process may have open on most machines.
+const CONNECTIONS: usize = 19_000;
+
+/// Options of `load bench`.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// The tracker's binary.
+    #[arg(long)]
+    tracker: PathBuf,
+    /// Another tracker that runs, such as aquatic=ws://127.0.0.1:3000 or, to have its memory measured, with @PID behind it. Keep it
+    /// on the first processor (taskset -c 0), as ours is.
+    #[arg(long, value_name = "NAME=URL[@PID]", value_parser = other)]
+    against: Vec<Other>,
+    /// Seconds of each measurement.
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// End with one line of JSON on standard output.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Other {
+    name: String,
+    url: String,
+    pid: Option<u32>,
+}
+
+fn other(text: &str) -> Result<Other> {
+    let (name, rest) = text.split_once('=').context("write NAME=URL or NAME=URL@PID")?;
+    let (url, pid) = match rest.split_once('@') {
+        Some((url, pid)) => (url, Some(pid.parse().context("the PID is no number")?)),
+        None => (rest, None),
+    };
+    Ok(Other { name: name.to_owned(), url: url.to_owned(), pid })
+}
+
+/// Measures.
+pub(crate) async fn run(options: Options) -> Result<String> {
+    let processors = Processors::divide()?;
+    let ours = Ours::start(&options.tracker, &processors)?;
+    let mine = Other { name: "cardume".into(), url: ours.url("/announce"), pid: Some(ours.child.id()) };
+    let mut rows = Vec::new();
+    for tracker in core::iter::once(&mine).chain(&options.against) {
+        rows.push(measure(tracker, options.seconds).await?);
+    }
+    let viewers = viewers::run(viewers::Options::of(ours.url(""), options.seconds)).await?;
+    let idle_viewers =
+        idle::run(idle::Options::viewers(ours.url(""), ours.child.id(), CONNECTIONS / 4)).await?;
+    if options.json {
+        let all =
+            json!({ "bench": "tracker", "rows": rows, "viewers": viewers, "idle_viewers": idle_viewers });
+        return Ok(all.to_string());
+    }
+    Ok(format!("{}\nour own signalling:\n{viewers}\n{idle_viewers}", table(&rows)))
+}
+
+async fn measure(tracker: &Other, seconds: u64) -> Result<Value> {
+    let Other { name, url, pid } = tracker;
+    let mut row = json!({ "tracker": name });
+    for (index, (offers, sdp_len)) in SETTINGS.into_iter().enumerate() {
+        eprintln!("{name}: {offers} offers of {sdp_len} bytes, {seconds} s");
+        let options = torrent::Options::of(url.clone(), offers, sdp_len, seconds);
+        row[format!("setting_{index}")] =
+            torrent::run(options).await.with_context(|| format!("at {name}"))?;
+    }
+    if let Some(pid) = *pid {
+        eprintln!("{name}: {CONNECTIONS} idle connections");
+        row["idle"] = idle::run(idle::Options::torrents(url.clone(), pid, CONNECTIONS)).await?;
+    }
+    Ok(row)
+}
+
+/// A line for each tracker, and below it its ratio to ours.
+fn table(rows: &[Value]) -> String {
+    let figure =
+        |row: &Value, pointer: &str| row.pointer(pointer).and_then(Value::as_f64).unwrap_or(f64::NAN);
+    let columns = [
+        ("5 offers of 1,000 B: announces/s", "/setting_0/replies_per_s"),
+        ("useful/s", "/setting_0/useful_per_s"),
+        ("p99, ms", "/setting_0/p99_ms"),
+        ("10 of 50 B: useful/s", "/setting_1/useful_per_s"),
+        ("no offers: announces/s", "/setting_2/replies_per_s"),
+        ("bytes per idle", "/idle/bytes_each"),
+    ];
+    let line = |name: &str, cell: &dyn Fn(&str) -> String| {
+        let cells =
+            columns.iter().map(|(head, pointer)| format!("{:>width$}", cell(pointer), width = head.len()));
+        format!("{name:18}  {}\n", cells.collect::<Vec<_>>().join("  "))
+    };
+    let heads = columns.map(|(head, _)| head).join("  ");
+    let lines = rows.iter().flat_map(|row| {
+        let name = row["tracker"].as_str().unwrap_or_default();
+        let figures = line(name, &|pointer| format!("{:.0}", figure(row, pointer)));
+        let ratios = line("  ours, times it", &|pointer| {
+            format!("{:.2}", figure(&rows[0], pointer) / figure(row, pointer))
+        });
+        [figures, ratios]
+    });
+    core::iter::once(format!("{:18}  {heads}\n", "tracker")).chain(lines).collect()
+}
+
+/// The tracker has the first processor, and we have the others: so that figures are those of one.
+struct Processors {
+    tracker: CpuSet,
+    ours: CpuSet,
+}
+
+impl Processors {
+    fn divide() -> Result<Self> {
+        let all = sched_getaffinity(Pid::from_raw(0))?;
+        let mut free = (0..CpuSet::count()).filter(|index| all.is_set(*index).unwrap_or(false));
+        let (mut tracker, mut ours) = (CpuSet::new(), CpuSet::new());
+        tracker.set(free.next().context("there is no processor")?)?;
+        for index in free {
+            ours.set(index)?;
+        }
+        if ours == CpuSet::new() {
+            bail!("the tracker and its load need a processor each; this machine has one");
+        }
+        Ok(Self { tracker, ours })
+    }
+}
+
+struct Ours {
+    child: Child,
+    port: u16,
+    directory: PathBuf,
+}
+
+impl Ours {
+    fn start(binary: &Path, processors: &Processors) -> Result<Self> {
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let directory = std::env::temp_dir().join(format!("cardume-load-{}", std::process::id()));
+        // A child has the processors that its parent has.
+        sched_setaffinity(Pid::from_raw(0), &processors.tracker)?;
+        let child = Command::new(binary)
+            .args(["serve", "--rtmp=127.0.0.1:0", "--webtorrent", "--connection-limit=100000"])
+            .arg("--viewer-limit=100000")
+            .arg(format!("--http=127.0.0.1:{port}"))
+            .arg("--data-dir")
+            .arg(&directory)
+            .stdout(Stdio::null())
+            .spawn()
+            .with_context(|| format!("cannot start {}", binary.display()))?;
+        sched_setaffinity(Pid::from_raw(0), &processors.ours)?;
+        let ours = Self { child, port, directory };
+        ours.wait()?;
+        Ok(ours)
+    }
+
+    fn wait(&self) -> Result<()> {
+        let started_at = Instant::now();
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
+            if started_at.elapsed() > START_LIMIT {
+                bail!("the tracker does not listen");
+            }
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("ws://127.0.0.1:{}{path}", self.port)
+    }
+}
+
+impl Drop for Ours {
+    fn drop(&mut self) {
+        // It may have ended by itself; what it leaves behind is in the system's folder for such things.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}

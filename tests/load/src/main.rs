@@ -1,0 +1,43 @@
+//! Load on a tracker. One thread, so that it fits on the core that the tracker leaves. Prints one line of JSON, or a table.
+//!
+//! `cargo xtask bench tracker` runs it against a built tracker; by hand it runs against any.
+
+mod bench;
+mod idle;
+mod pace;
+mod socket;
+mod tally;
+mod torrent;
+mod viewers;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+/// Load on a tracker.
+#[derive(Parser)]
+#[command(version)]
+enum Command {
+    /// `WebTorrent` announces, offers and answers in a closed loop, at this or any other tracker.
+    Torrent(torrent::Options),
+    /// Viewers of our own signalling that come, meet and go.
+    Viewers(viewers::Options),
+    /// Connections that do nothing, and what they cost in memory.
+    Idle(idle::Options),
+    /// All of it, with a tracker of our own on a processor of its own.
+    Bench(bench::Options),
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).context("cannot open more files")?;
+    let outcome = match Command::parse() {
+        Command::Torrent(options) => torrent::run(options).await?.to_string(),
+        Command::Viewers(options) => viewers::run(options).await?.to_string(),
+        Command::Idle(options) => idle::run(options).await?.to_string(),
+        Command::Bench(options) => bench::run(options).await?,
+    };
+    println!("{outcome}");
+    Ok(())
+}
