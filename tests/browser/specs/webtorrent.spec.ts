@@ -3,9 +3,7 @@ import { build } from 'esbuild';
 import { expect, test, type World } from '../src/fixture';
 import { StaticSite } from '../src/static-site';
 import { CHANNEL, type Tracker } from '../src/tracker';
-import { pause, until } from '../src/until';
-
-const SLOW_SERVER_MS = 2_500;
+import { until } from '../src/until';
 
 /** What the pages below note. */
 interface Noted {
@@ -117,11 +115,6 @@ test('unmodified P2P Media Loader with hls.js shares our HLS by our tracker @ci'
   const a = await openPage(world, site, '/?4');
   await until('there is enough to be behind', () => mediaTime(a).then((seconds) => seconds > 12));
   const b = await openPage(world, site, '/?10');
-  // To one of them the server is slow, as a server is that has too many viewers.
-  await b.route(/segment-/, async (route) => {
-    await pause(SLOW_SERVER_MS);
-    await route.continue();
-  });
   for (const page of [a, b]) {
     await until('the tabs are connected', async () => (await noted(page)).connections > 0);
   }

@@ -185,6 +185,36 @@ async fn a_channel_that_is_not_live_says_so() {
     assert!(reply.body.contains("no channel \"nowhere\""), "{}", reply.body);
 }
 
+/// P2P Media Loader finds its swarm by this number.
+#[tokio::test]
+async fn the_bandwidth_that_is_told_holds_until_a_segment_takes_more() {
+    let (tracker, _directory) = TestTracker::start("").await;
+    // A sender that does not say what it sends at.
+    let track = Track { bitrate: 0, ..tracks().remove(0) };
+    let mut broadcast = tracker.channel("live").broadcast(vec![track]).unwrap();
+    publish(&mut broadcast, 0..6).await;
+    shown(&tracker, 6).await;
+    let bandwidth = async || {
+        let index = playlist(tracker.http(), "index.m3u8").await;
+        let told =
+            values(&index, "#EXT-X-STREAM-INF:BANDWIDTH=")[0].split(',').next().unwrap().parse::<u64>();
+        told.unwrap()
+    };
+    let at_first = bandwidth().await;
+    let mut n_parts = 6;
+    for (growth_percent, may_differ) in [(110, false), (50, false), (10_000, true), (100, true)] {
+        let len = (PART_LEN * growth_percent).div_ceil(100);
+        for index in n_parts..n_parts + 10 {
+            let bytes = Bytes::from(vec![b'x'; len]);
+            broadcast.publish(CutPart { bytes, ..text_part(index) }).await.unwrap();
+        }
+        n_parts += 10;
+        shown(&tracker, n_parts).await;
+        let now = bandwidth().await;
+        assert_eq!(now != at_first, may_differ, "{now} after {at_first}, with parts of {len} bytes");
+    }
+}
+
 #[tokio::test]
 async fn another_broadcast_goes_on_in_the_playlist_after_a_discontinuity() {
     let (tracker, broadcast, _directory) = on_air(12).await;

@@ -13,8 +13,6 @@ const LOW_LATENCY_PART_LIMIT: Duration = Duration::from_millis(1_500);
 /// Whole segments whose parts are listed too: those a player near the live edge may still want (section 4.4.4.9 allows
 /// to leave out what is more than three target durations old).
 const SEGMENTS_WITH_PARTS: usize = 3;
-/// What is said of a track's bitrate before anything is known of it.
-const BITRATE_GUESS: u64 = 1_000_000;
 
 /// The multivariant playlist: each video with the group of all audios, or the audios alone.
 pub(super) fn multivariant(presentation: &Presentation) -> String {
@@ -37,7 +35,7 @@ pub(super) fn multivariant(presentation: &Presentation) -> String {
             playlist_name(&audio.track),
         );
     }
-    let loudest = of(TrackKind::Audio).max_by_key(|audio| audio.peak_bitrate());
+    let loudest = of(TrackKind::Audio).max_by_key(|audio| audio.told_bitrate());
     for video in of(TrackKind::Video) {
         push_variant(&mut text, video, loudest);
     }
@@ -45,14 +43,16 @@ pub(super) fn multivariant(presentation: &Presentation) -> String {
 }
 
 fn push_variant(text: &mut String, rendition: &Rendition, audio: Option<&Rendition>) {
-    let bitrate = |rendition: &Rendition| match rendition.peak_bitrate() {
-        0 => BITRATE_GUESS,
-        bitrate => bitrate,
-    };
     let track = &rendition.track;
-    let bandwidth = steady(bitrate(rendition) + audio.map_or(0, bitrate));
+    let bandwidth = rendition.told_bitrate() + audio.map_or(0, Rendition::told_bitrate);
+    let average =
+        [Some(rendition), audio].into_iter().flatten().filter_map(Rendition::average_bitrate).sum::<u64>();
     let audio_codec = audio.map(|audio| format!(",{}", audio.track.codec)).unwrap_or_default();
-    let _ = write!(text, "#EXT-X-STREAM-INF:BANDWIDTH={bandwidth},CODECS=\"{}{audio_codec}\"", track.codec);
+    let _ = write!(
+        text,
+        "#EXT-X-STREAM-INF:BANDWIDTH={bandwidth},AVERAGE-BANDWIDTH={average},CODECS=\"{}{audio_codec}\"",
+        track.codec
+    );
     if track.width > 0 && track.height > 0 {
         let _ = write!(text, ",RESOLUTION={}x{}", track.width, track.height);
     }
@@ -60,24 +60,6 @@ fn push_variant(text: &mut String, rendition: &Rendition, audio: Option<&Renditi
         text.push_str(",AUDIO=\"audio\"");
     }
     let _ = writeln!(text, "\n{}", playlist_name(track));
-}
-
-/// A measured peak, bits per second, rounded up to a step that it seldom leaves: P2P Media Loader finds its swarm by this number,
-/// and two viewers who read it a second apart shall be in one.
-fn steady(peak: u64) -> u64 {
-    /// So that nothing is told more than half as much again.
-    const STEPS: [u64; 7] = [10, 15, 20, 30, 40, 60, 80];
-    let mut unit = 1;
-    loop {
-        if let Some(step) = STEPS.iter().find_map(|step| step.checked_mul(unit).filter(|step| *step >= peak))
-        {
-            return step;
-        }
-        match unit.checked_mul(10) {
-            Some(next) => unit = next,
-            None => return peak,
-        }
-    }
 }
 
 /// The media playlist of one of the presentation's renditions.
@@ -224,18 +206,6 @@ fn civil_date(days: u64) -> (u64, u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_bitrate_is_told_in_steps_that_are_no_less_than_it() {
-        let check = |peak, told| assert_eq!(steady(peak), told, "{peak}");
-        check(0, 10);
-        check(96_000, 100_000);
-        check(700_001, 800_000);
-        check(1_000_000, 1_000_000);
-        check(1_000_001, 1_500_000);
-        check(8_000_001, 10_000_000);
-        check(u64::MAX, u64::MAX);
-    }
 
     #[test]
     fn dates_are_written_as_iso_8601() {

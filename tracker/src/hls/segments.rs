@@ -53,6 +53,8 @@ pub(super) struct Rendition {
     longest_part_us: u64,
     /// The longest segment so far, in microseconds.
     longest_segment_us: u64,
+    /// What players are told that its busiest segment takes, in bits per second; 0 while nothing is known.
+    told_bitrate: u64,
     next_sequence: u32,
 }
 
@@ -91,6 +93,16 @@ impl Segment {
     /// Its bytes, part after part.
     pub(super) fn chunks(&self) -> Vec<Bytes> {
         self.parts.iter().map(|part| part.cut.bytes.clone()).collect()
+    }
+
+    /// Bits per second.
+    fn bitrate(&self) -> u64 {
+        self.len() * 8 * 1_000_000 / self.duration_us().max(SEGMENT_MIN_US)
+    }
+
+    /// Bytes.
+    fn len(&self) -> u64 {
+        self.parts.iter().map(|part| part.cut.bytes.len() as u64).sum()
     }
 
     fn start_us(&self) -> Option<u64> {
@@ -141,10 +153,10 @@ impl Presentation {
         self.renditions.iter().find(|rendition| rendition.track.id == id)
     }
 
-    /// Whether every rendition has something to play.
+    /// Whether every rendition has something to play, and a bitrate to tell.
     pub(super) fn has_begun(&self) -> bool {
-        !self.renditions.is_empty()
-            && self.renditions.iter().all(|rendition| !rendition.open.parts.is_empty())
+        let has_begun = |it: &Rendition| !it.open.parts.is_empty() && it.told_bitrate > 0;
+        !self.renditions.is_empty() && self.renditions.iter().all(has_begun)
     }
 
     fn begin(&mut self, window: &Window) {
@@ -187,17 +199,22 @@ impl Rendition {
         let track = Arc::clone(&open.track);
         let mut closed = VecDeque::new();
         // The targets that players were told hold as long as the old segments are listed.
-        let (mut longest_part_us, mut longest_segment_us) = (0, 0);
+        let (mut longest_part_us, mut longest_segment_us, mut told_bitrate) = (0, 0, 0);
         if let Some(old) = old {
             open.number = old.open.number;
             closed = old.closed;
             (longest_part_us, longest_segment_us) = (old.longest_part_us, old.longest_segment_us);
+            told_bitrate = old.told_bitrate;
             if !old.open.parts.is_empty() {
                 open.number += 1;
                 closed.push_back(Arc::new(old.open));
             }
         }
-        Self { track, closed, open, longest_part_us, longest_segment_us, next_sequence: 0 }
+        let nominal = track.bitrate.into();
+        let mut rendition =
+            Self { track, closed, open, longest_part_us, longest_segment_us, told_bitrate, next_sequence: 0 };
+        rendition.tell_bitrate(nominal);
+        rendition
     }
 
     /// The whole segments that a playlist lists, oldest first.
@@ -254,13 +271,25 @@ impl Rendition {
         self.all().filter(move |segment| segment.broadcast.epoch == epoch)
     }
 
-    /// Bits per second of the busiest of its segments; the nominal bitrate while there is none.
-    pub(super) fn peak_bitrate(&self) -> u64 {
-        let rate = |segment: &Segment| {
-            let len: u64 = segment.parts.iter().map(|part| part.cut.bytes.len() as u64).sum();
-            len * 8 * 1_000_000 / segment.duration_us().max(SEGMENT_MIN_US)
-        };
-        self.all().map(rate).chain([u64::from(self.track.bitrate)]).max().unwrap_or(0)
+    /// Bits per second that its busiest segment takes at most, as far as can be known: from the nominal bitrate or the first
+    /// second, with room, so that it seldom changes. P2P Media Loader finds its swarm by this number, and whoever reads it at
+    /// different times shall be in one.
+    pub(super) fn told_bitrate(&self) -> u64 {
+        self.told_bitrate
+    }
+
+    /// Bits per second of what there is of it; `None` without any.
+    pub(super) fn average_bitrate(&self) -> Option<u64> {
+        let len: u64 = self.all().map(Segment::len).sum();
+        let duration_us: u64 = self.all().map(Segment::duration_us).sum();
+        (len * 8 * 1_000_000).checked_div(duration_us)
+    }
+
+    /// Takes a bitrate for what players are told.
+    fn tell_bitrate(&mut self, bitrate: u64) {
+        if bitrate > self.told_bitrate {
+            self.told_bitrate = round_up(bitrate + bitrate / 4);
+        }
     }
 
     fn all(&self) -> impl Iterator<Item = &Segment> {
@@ -280,6 +309,9 @@ impl Rendition {
         self.longest_part_us = self.longest_part_us.max(part_us);
         self.open.parts.push(part);
         self.longest_segment_us = self.longest_segment_us.max(self.open.duration_us());
+        if self.told_bitrate == 0 && self.open.duration_us() >= SEGMENT_MIN_US {
+            self.tell_bitrate(self.open.bitrate());
+        }
     }
 
     fn ends_before(&self, part: &WindowPart, boundaries: Option<&[u64]>) -> bool {
@@ -300,11 +332,46 @@ impl Rendition {
     }
 
     fn close(&mut self) {
+        self.tell_bitrate(self.open.bitrate());
         let next = self.open.next();
         self.closed.push_back(Arc::new(std::mem::replace(&mut self.open, next)));
         let n_kept = self.listed().count() + UNLISTED;
         while self.closed.len() > n_kept {
             self.closed.pop_front();
         }
+    }
+}
+
+/// Bits per second, rounded up to a round number, at most half as much again.
+fn round_up(bitrate: u64) -> u64 {
+    const STEPS: [u64; 7] = [10, 15, 20, 30, 40, 60, 80];
+    let mut unit = 1;
+    loop {
+        if let Some(step) =
+            STEPS.iter().find_map(|step| step.checked_mul(unit).filter(|step| *step >= bitrate))
+        {
+            return step;
+        }
+        match unit.checked_mul(10) {
+            Some(next) => unit = next,
+            None => return bitrate,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bitrate_is_rounded_to_steps_that_are_no_less_than_it() {
+        let check = |bitrate, rounded| assert_eq!(round_up(bitrate), rounded, "{bitrate}");
+        check(0, 10);
+        check(96_000, 100_000);
+        check(700_001, 800_000);
+        check(1_000_000, 1_000_000);
+        check(1_000_001, 1_500_000);
+        check(8_000_001, 10_000_000);
+        check(u64::MAX, u64::MAX);
     }
 }
