@@ -20,7 +20,7 @@ use crate::egress::{self, Readers, Relayed, Writer};
 use crate::film::{self, Found};
 use crate::http::{self, Addresses, Announces, Http};
 use crate::ingest;
-use crate::relay::{self, Credentials, Relay};
+use crate::relay::{self, Credentials, NoRelay, Relay};
 use crate::server_peer::{Common, ServerPeers, Ties};
 use crate::signal::{Registry, Signalling};
 use crate::site::{NoSite, Site};
@@ -52,17 +52,9 @@ pub enum StartError {
     /// The system has no random numbers.
     #[error("the system gives no random numbers")]
     Random(#[from] getrandom::Error),
-    /// The address of STUN cannot be listened on.
-    #[error(
-        "cannot listen on {address} for STUN; stop what else listens there (as coturn does), choose another address with --stun, \
-         or turn it off with --stun off"
-    )]
-    Stun {
-        /// The address.
-        address: SocketAddr,
-        /// Why.
-        source: std::io::Error,
-    },
+    /// STUN, or the relay.
+    #[error(transparent)]
+    Relay(#[from] NoRelay),
     /// An address cannot be listened on.
     #[error("cannot listen on {address} for {purpose}; choose another address with {flag}")]
     Listen {
@@ -142,7 +134,7 @@ impl Tracker {
             stop: stop.clone(),
             tasks: tasks.clone(),
         };
-        let relay = start_relay(&config, ties).await?;
+        let relay = Relay::start(&config, ties).await?;
         let ice_servers = relay.ice_servers().clone();
         let signalling = Signalling { registry, tokens, ice_servers, stop: stop.clone() };
         let routes = http::router(Http {
@@ -216,11 +208,6 @@ impl Tracker {
         }
         is_clean
     }
-}
-
-async fn start_relay(config: &Config, ties: relay::Ties) -> Result<Relay, StartError> {
-    let asked = config.stun.address().unwrap_or(config.http);
-    Relay::start(config, ties).await.map_err(|source| StartError::Stun { address: asked, source })
 }
 
 fn announces(connection_limit: u32) -> Announces {

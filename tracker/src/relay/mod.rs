@@ -80,6 +80,25 @@ pub(crate) struct Ties {
     pub(crate) tasks: TaskTracker,
 }
 
+/// Why STUN or the relay does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum NoRelay {
+    /// The address cannot be listened on.
+    #[error(
+        "cannot listen on {address} for STUN; stop what else listens there (as coturn does), choose another address with --stun, \
+         or turn it off with --stun off"
+    )]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is not known where peers reach the relay.
+    #[error("cannot find out this machine's public address for the relay; set relay_address to it")]
+    Address(#[source] io::Error),
+}
+
 /// A STUN and TURN server that runs until the tracker goes down.
 #[derive(Clone)]
 pub struct Relay {
@@ -91,21 +110,22 @@ impl Relay {
     /// Listens as it is configured, if it is.
     ///
     /// # Errors
-    /// When the address cannot be listened on.
-    pub(crate) async fn start(config: &Config, ties: Ties) -> io::Result<Self> {
+    /// When the address cannot be listened on, or it is not known where peers reach the relay.
+    pub(crate) async fn start(config: &Config, ties: Ties) -> Result<Self, NoRelay> {
         let ice_servers = IceServers::configured(config.ice_servers.clone());
         let Some(asked) = config.stun.address() else { return Ok(Self { address: None, ice_servers }) };
-        let clients = UdpSocket::bind(asked).await?;
-        let address = clients.local_addr()?;
+        let taken = |source| NoRelay::Listen { address: asked, source };
+        let clients = UdpSocket::bind(asked).await.map_err(taken)?;
+        let address = clients.local_addr().map_err(taken)?;
         let mut machine = machine::Machine::new(Instant::now());
         let mut own =
             ice::Own { host: public_host(config).map(Arc::from), port: address.port(), credentials: None };
         let mut listener = None;
         if config.relay {
-            let terms = terms(config, relay_address(config, address.ip()).await?);
+            let terms = terms(config, relay_address(config, address.ip()).await.map_err(NoRelay::Address)?);
             machine = machine.with_relay(terms, ties.credentials.clone());
             own.credentials = Some(ties.credentials);
-            listener = Some(TcpListener::bind(address).await?);
+            listener = Some(TcpListener::bind(address).await.map_err(taken)?);
         }
         let shared = Arc::new(sockets::Shared {
             machine: Mutex::new(machine),
