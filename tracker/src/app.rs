@@ -16,10 +16,11 @@ use tokio_util::task::TaskTracker;
 use crate::channel::{Channel, ChannelEnd, ChannelSetup, Channels, Programme};
 use crate::config::{ChannelConfig, Config, DEMO_CHANNEL, TARGET_LATENCY_DEFAULT};
 use crate::demo;
-use crate::egress::{self, Readers, Writer};
+use crate::egress::{self, Readers, Relayed, Writer};
 use crate::film::{self, Found};
 use crate::http::{self, Addresses, Announces, Http};
 use crate::ingest;
+use crate::relay::{self, Credentials, NoRelay, Relay};
 use crate::server_peer::{Common, ServerPeers, Ties};
 use crate::signal::{Registry, Signalling};
 use crate::site::{NoSite, Site};
@@ -51,6 +52,9 @@ pub enum StartError {
     /// The system has no random numbers.
     #[error("the system gives no random numbers")]
     Random(#[from] getrandom::Error),
+    /// STUN, or the relay.
+    #[error(transparent)]
+    Relay(#[from] NoRelay),
     /// An address cannot be listened on.
     #[error("cannot listen on {address} for {purpose}; choose another address with {flag}")]
     Listen {
@@ -81,6 +85,7 @@ pub struct StreamKey {
 pub struct Tracker {
     http_address: SocketAddr,
     rtmp_address: SocketAddr,
+    stun_address: Option<SocketAddr>,
     channels: Channels,
     stream_keys: Vec<StreamKey>,
     /// `None` without a monthly quota.
@@ -118,18 +123,26 @@ impl Tracker {
         let registry = Arc::new(Registry::new(&channels, config.viewer_limit, getrandom::u64()?));
         let servers = Arc::new(start_servers(ends, &registry, &common)?);
         tasks.spawn(Arc::clone(&registry).announce_changes(channels.clone(), stop.clone()));
-        let readers = Readers::new(budget);
+        let (readers, relayed) = (Readers::new(Arc::clone(&budget)), Relayed::new(budget));
         tasks.spawn(egress::govern(Arc::clone(&readers), stop.clone()));
         let reading = (channels.clone(), Arc::clone(&store), stop.clone());
         tasks.spawn_blocking(move || film::read_all(&films, &reading.0, &reading.1, &reading.2));
         let tokens = Tokens::new(store.resume_secret()?);
-        let signalling =
-            Signalling { registry, tokens, ice_servers: config.ice_servers.into(), stop: stop.clone() };
+        let ties = relay::Ties {
+            egress: Arc::clone(&relayed),
+            credentials: Credentials::new(store.relay_secret()?),
+            stop: stop.clone(),
+            tasks: tasks.clone(),
+        };
+        let relay = Relay::start(&config, ties).await?;
+        let ice_servers = relay.ice_servers().clone();
+        let signalling = Signalling { registry, tokens, ice_servers, stop: stop.clone() };
         let routes = http::router(Http {
             channels: channels.clone(),
             signalling,
             servers,
             readers,
+            relayed,
             announces: config.webtorrent.then(|| announces(config.connection_limit)),
             viewers: Addresses::new(config.address_limit),
             rtmp_port: rtmp_address.port(),
@@ -145,7 +158,17 @@ impl Tracker {
             tasks.spawn(play_demo(channel, stop.clone()));
         }
         tasks.spawn(ingest::rtmp::serve(rtmp_listener, channels.clone(), stop.clone()));
-        Ok(Self { http_address, rtmp_address, channels, stream_keys, egress_writer, stop, tasks })
+        let stun_address = relay.address();
+        Ok(Self {
+            http_address,
+            rtmp_address,
+            stun_address,
+            channels,
+            stream_keys,
+            egress_writer,
+            stop,
+            tasks,
+        })
     }
 
     /// Where HTTP is served.
@@ -156,6 +179,11 @@ impl Tracker {
     /// Where RTMP is accepted.
     pub fn rtmp_address(&self) -> SocketAddr {
         self.rtmp_address
+    }
+
+    /// Where STUN is answered, and relayed from if it is; `None` when it is off.
+    pub fn stun_address(&self) -> Option<SocketAddr> {
+        self.stun_address
     }
 
     /// The channel table.

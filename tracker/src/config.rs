@@ -7,7 +7,7 @@
 )]
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use confique::Config as _;
 use serde::Deserialize;
 
 use crate::rate::{ByteQuota, RateLimit};
+use crate::relay::{self, PortRange, StunAddress};
 
 /// Target latency of a channel that names none: what a browser holds with some margin over a home connection.
 /// (Starting value of the design: "2.0 s playout".)
@@ -43,6 +44,7 @@ const CHANNEL_EXAMPLE: &str = r#"#[[channel]]
 /// The configuration of `cardume serve`. Values may also come from the environment variables named below, or from
 /// flags; a flag goes before the environment, and that before this file.
 #[derive(Debug, Clone, confique::Config)]
+#[expect(clippy::struct_excessive_bools, reason = "switches that an operator sets one by one")]
 #[config(layer_attr(derive(clap::Args, Clone, Debug)))]
 #[config(layer_attr(serde(deny_unknown_fields)))]
 pub struct Config {
@@ -117,9 +119,53 @@ pub struct Config {
     #[config(layer_attr(arg(default_missing_value = "true")))]
     pub demo: bool,
 
-    /// STUN and TURN servers that viewers use to reach each other through NATs, each such as
-    /// { urls = ["stun:stun.example.org:3478"] }, for TURN with username and credential. Without any, viewers
-    /// connect within one network only.
+    /// Address to answer STUN on (UDP), which tells viewers behind NATs how others reach them, or "off". Behind a proxy, set
+    /// relay_address or public_url to where viewers reach it.
+    #[config(default = "0.0.0.0:3478", env = "CARDUME_STUN")]
+    #[config(layer_attr(arg(long, value_name = "ADDRESS")))]
+    pub stun: StunAddress,
+
+    /// Whether to relay between viewers that cannot reach each other (TURN), on the port of STUN, UDP and TCP. What is relayed
+    /// counts in the egress limits; viewers that nobody reaches get all from the server otherwise.
+    #[config(default = false, env = "CARDUME_RELAY")]
+    #[config(layer_attr(arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)))]
+    #[config(layer_attr(arg(default_missing_value = "true")))]
+    pub relay: bool,
+
+    /// Public address of this machine, where viewers reach STUN and the relay; found by itself when left out, from public_url or
+    /// the network interface.
+    #[config(env = "CARDUME_RELAY_ADDRESS")]
+    #[config(layer_attr(arg(long, value_name = "IP")))]
+    pub relay_address: Option<IpAddr>,
+
+    /// UDP ports that are relayed from; each relayed connection takes one. Let them through the firewall.
+    #[config(default = "49152-57343", env = "CARDUME_RELAY_PORTS")]
+    #[config(layer_attr(arg(long, value_name = "PORTS")))]
+    pub relay_ports: PortRange,
+
+    /// What one relayed connection may carry, both directions together, such as "10 Mbit/s".
+    #[config(default = "10 Mbit/s", env = "CARDUME_RELAY_RATE")]
+    #[config(layer_attr(arg(long, value_name = "RATE")))]
+    pub relay_rate: RateLimit,
+
+    /// Relayed addresses that one viewer may have at once; a browser takes two or more for each neighbour.
+    #[config(default = 64, env = "CARDUME_RELAY_VIEWER_LIMIT")]
+    #[config(layer_attr(arg(long, value_name = "N")))]
+    pub relay_viewer_limit: u32,
+
+    /// Relayed addresses that one network address (for IPv6 one /64) may have at once.
+    #[config(default = 1024, env = "CARDUME_RELAY_ADDRESS_LIMIT")]
+    #[config(layer_attr(arg(long, value_name = "N")))]
+    pub relay_address_limit: u32,
+
+    /// Whether to relay to private addresses, too: for laboratories. Strangers reach your own network through the relay then.
+    #[config(default = false, env = "CARDUME_RELAY_PRIVATE")]
+    #[config(layer_attr(arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)))]
+    #[config(layer_attr(arg(default_missing_value = "true")))]
+    pub relay_private: bool,
+
+    /// Further STUN and TURN servers that viewers use to reach each other through NATs, each such as
+    /// { urls = ["stun:stun.example.org:3478"] }, for TURN with username and credential.
     #[config(default = [])]
     #[config(layer_attr(arg(skip)))]
     pub ice_servers: Vec<signal::IceServer>,
@@ -194,6 +240,9 @@ pub enum ConfigError {
     /// A public URL that is none.
     #[error("public_url {0:?} must begin with http:// or https://")]
     PublicUrl(String),
+    /// A relay without its port.
+    #[error("the relay needs the port of STUN: set stun to an address, or relay to false")]
+    RelayWithoutStun,
 }
 
 impl Config {
@@ -225,6 +274,12 @@ impl Config {
         template.replace("#channel = []\n", CHANNEL_EXAMPLE)
     }
 
+    /// The host of [`Config::public_url`], without scheme, port and path.
+    pub fn public_host(&self) -> Option<&str> {
+        let (_, rest) = self.public_url.as_deref()?.split_once("://")?;
+        relay::host_of(rest.split('/').next()?)
+    }
+
     fn finish(mut self) -> Result<Self, ConfigError> {
         self.check()?;
         if self.channel.is_empty() {
@@ -239,6 +294,9 @@ impl Config {
     fn check(&self) -> Result<(), ConfigError> {
         if let Some(url) = self.public_url.as_deref().filter(|url| !is_web_url(url)) {
             return Err(ConfigError::PublicUrl(url.to_owned()));
+        }
+        if self.relay && self.stun.address().is_none() {
+            return Err(ConfigError::RelayWithoutStun);
         }
         if self.channel.len() > CHANNEL_LIMIT {
             return Err(ConfigError::TooManyChannels(self.channel.len()));

@@ -14,6 +14,7 @@ pub mod hls;
 pub mod http;
 pub mod ingest;
 pub mod rate;
+pub mod relay;
 pub mod server_peer;
 pub mod signal;
 pub mod site;

@@ -74,11 +74,11 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
         .with_writer(std::io::stderr)
         .init();
     let config = Config::load(options.flags, options.config.as_deref())?;
-    let public_url = config.public_url.clone();
+    let (public_url, public_host) = (config.public_url.clone(), config.public_host().map(str::to_owned));
     // Before anything is announced: who is told of the tracker may stop it at once.
     let signal = shutdown_signal().context("cannot listen for signals")?;
     let tracker = Tracker::start(config).await?;
-    print!("{}", greeting(&tracker, public_url.as_deref()));
+    print!("{}", greeting(&tracker, public_url.as_deref(), public_host.as_deref()));
     let name = signal.await;
     tracing::info!("{name}: going down");
     if !tracker.shutdown().await {
@@ -112,12 +112,12 @@ fn shutdown_signal() -> std::io::Result<impl Future<Output = &'static str>> {
 }
 
 /// What the operator needs next, ready to paste.
-fn greeting(tracker: &Tracker, public_url: Option<&str>) -> String {
+fn greeting(tracker: &Tracker, public_url: Option<&str>, public_host: Option<&str>) -> String {
     let site = public_url.map_or_else(
         || format!("http://{}", reachable(tracker.http_address())),
         |url| url.trim_end_matches('/').to_owned(),
     );
-    let rtmp = match public_url.and_then(host_of) {
+    let rtmp = match public_host {
         Some(host) => format!("rtmp://{host}:{}/live", tracker.rtmp_address().port()),
         None => format!("rtmp://{}/live", reachable(tracker.rtmp_address())),
     };
@@ -148,13 +148,4 @@ fn invitation(stream_key: &StreamKey, site: &str, rtmp: &str) -> String {
 /// An address that a browser on this machine can open, for one that is listened on.
 fn reachable(address: SocketAddr) -> String {
     if address.ip().is_unspecified() { format!("localhost:{}", address.port()) } else { address.to_string() }
-}
-
-/// The host of a web address, without scheme, port and path.
-fn host_of(url: &str) -> Option<&str> {
-    let (_, rest) = url.split_once("://")?;
-    let authority = rest.split('/').next()?;
-    let is_ipv6 = authority.starts_with('[');
-    let end = if is_ipv6 { authority.find(']')? + 1 } else { authority.find(':').unwrap_or(authority.len()) };
-    authority.get(..end)
 }

@@ -18,7 +18,9 @@ fn cardume() -> Command {
 
 fn serve(data_dir: &Path) -> Command {
     let mut command = cardume();
-    command.args(["serve", "--http", "127.0.0.1:0", "--rtmp", "127.0.0.1:0", "--data-dir"]).arg(data_dir);
+    command
+        .args(["serve", "--http", "127.0.0.1:0", "--rtmp", "127.0.0.1:0", "--stun", "off", "--data-dir"])
+        .arg(data_dir);
     command
 }
 
@@ -98,8 +100,30 @@ fn an_address_in_use_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let mut command = cardume();
-    command.args(["serve", "--http", &address, "--rtmp", "127.0.0.1:0", "--data-dir"]).arg(directory.path());
+    command
+        .args(["serve", "--http", &address, "--rtmp", "127.0.0.1:0", "--stun", "off", "--data-dir"])
+        .arg(directory.path());
     check_refused(&command.output().unwrap(), &[&address, "--http"]);
+}
+
+#[test]
+fn a_port_of_stun_in_use_is_named_with_how_to_do_without() {
+    let directory = tempfile::tempdir().unwrap();
+    let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let mut command = cardume();
+    command.args([
+        "serve",
+        "--http",
+        "127.0.0.1:0",
+        "--rtmp",
+        "127.0.0.1:0",
+        "--stun",
+        &address,
+        "--data-dir",
+    ]);
+    let output = command.arg(directory.path()).output().unwrap();
+    check_refused(&output, &["STUN", &address, "--stun off"]);
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod broadcast;
 mod http;
 mod link;
 mod signal;
+mod turn;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -28,6 +29,7 @@ pub use broadcast::{PART_DURATION, cut_part, media_of, tracks};
 pub use http::{Reply, Stream, get, try_get};
 pub use link::{LinkViewer, WATCHER_BUFFER};
 pub use signal::{SignalClient, refused_upgrade};
+pub use turn::{TurnClient, mapped_address};
 
 /// After this long without the expected event a test fails. Far above what a busy machine needs.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -53,10 +55,13 @@ pub struct TestTracker {
 impl TestTracker {
     /// Starts one with these lines in its configuration, and its data here.
     pub async fn start_in(directory: &Path, toml: &str) -> Self {
-        let head = format!(
+        let mut head = format!(
             "http = \"127.0.0.1:0\"\nrtmp = \"127.0.0.1:0\"\ndata_dir = {:?}\n",
             directory.display().to_string()
         );
+        if !toml.contains("stun =") {
+            head += "stun = \"off\"\n";
+        }
         let config = Config::from_toml(&format!("{head}{toml}")).unwrap();
         Self { tracker: Tracker::start(config).await.unwrap() }
     }
@@ -70,6 +75,14 @@ impl TestTracker {
     /// Where HTTP is served.
     pub fn http(&self) -> SocketAddr {
         self.tracker.http_address()
+    }
+
+    /// Where STUN is served.
+    ///
+    /// # Panics
+    /// When it is off, as it is when nothing is said of it.
+    pub fn stun(&self) -> SocketAddr {
+        self.tracker.stun_address().expect("STUN is off")
     }
 
     /// A channel of the tracker.

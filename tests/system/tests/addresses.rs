@@ -10,9 +10,10 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::ConnectInfo;
 use cardume::channel::{ChannelSetup, Channels, Programme};
-use cardume::egress::{EgressBudget, Readers};
+use cardume::egress::{EgressBudget, Readers, Relayed};
 use cardume::http::{self, Addresses, Http};
 use cardume::rate::RateLimit;
+use cardume::relay::IceServers;
 use cardume::server_peer::{Common, ServerPeers, Ties};
 use cardume::signal::{Registry, Signalling};
 use cardume::site::Site;
@@ -56,10 +57,11 @@ async fn serve_to(address: &str, store: &Arc<Store>) -> SocketAddr {
         signalling: Signalling {
             registry,
             tokens: Tokens::new([2; 32]),
-            ice_servers: Arc::new([]),
+            ice_servers: IceServers::configured(Vec::new()),
             stop: stop.clone(),
         },
         servers: Arc::new(servers),
+        relayed: Relayed::new(Arc::clone(&budget)),
         readers: Readers::new(budget),
         announces: None,
         viewers: Addresses::new(2),

@@ -92,6 +92,16 @@ impl EgressBudget {
         Ok(())
     }
 
+    /// Whether this many bytes, a block's worth at most, may go now; they are counted then.
+    pub(super) fn try_pass(&self, len: u64) -> bool {
+        let passes = self.gate.try_pass(len, self.limit_now())
+            && self.ledger.as_ref().is_none_or(|ledger| ledger.try_take(len));
+        if passes {
+            self.meter.record(len);
+        }
+        passes
+    }
+
     /// Counts bytes in the month's quota alone.
     ///
     /// # Errors

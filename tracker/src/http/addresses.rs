@@ -5,18 +5,25 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What counts as one: an IPv4 address, or the first half of an IPv6 one, which is what a household gets (RFC 6177).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Network(IpAddr);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Network(IpAddr);
 
 impl Network {
+    /// The one that an address is of.
+    pub(crate) fn around(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(v4) => Self(v4.into()),
+            IpAddr::V6(v6) => Self(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into()),
+        }
+    }
+
     /// `None` for addresses that a proxy in front of the tracker has: loopback, private (RFC 1918, RFC 4193) and
     /// link-local ones. They stand for all the viewers behind it.
     fn of(address: IpAddr) -> Option<Self> {
         match address.to_canonical() {
             IpAddr::V4(v4) if v4.is_loopback() || v4.is_private() || v4.is_link_local() => None,
             IpAddr::V6(v6) if v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local() => None,
-            IpAddr::V4(v4) => Some(Self(v4.into())),
-            IpAddr::V6(v6) => Some(Self(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into())),
+            address => Some(Self::around(address)),
         }
     }
 }
@@ -30,7 +37,7 @@ pub struct Addresses {
 
 /// The right to one open socket; dropping it gives it back.
 #[derive(Debug)]
-pub(super) struct Slot {
+pub(crate) struct Slot {
     addresses: Addresses,
     /// `None` is not counted.
     network: Option<Network>,
@@ -43,7 +50,7 @@ impl Addresses {
     }
 
     /// A slot for one more socket of this address; `None` when it has as many as it may.
-    pub(super) fn take(&self, address: IpAddr) -> Option<Slot> {
+    pub(crate) fn take(&self, address: IpAddr) -> Option<Slot> {
         let network = Network::of(address);
         if let Some(network) = network {
             let mut n_open = self.lock();

@@ -98,7 +98,7 @@ struct ChannelStats {
 }
 
 pub(super) async fn egress(State(http): State<Http>) -> Response {
-    Json(Report::new(&http.readers)).into_response()
+    Json(Report::new(&http.readers, &http.relayed)).into_response()
 }
 
 /// Where encoders send to: what a page cannot know from its own address.

@@ -30,11 +30,23 @@ const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Shared by those who write; none waits for longer than another's one message takes.
 type Out = Mutex<SplitSink<WebSocket, Message>>;
 
+/// Who a viewer is before it is let in.
+pub(super) struct Caller {
+    pub(super) join: Join,
+    /// The authority under which it reached the tracker, as far as it is known.
+    pub(super) authority: Option<String>,
+}
+
 /// Speaks with one viewer until either side ends it. Without a server peer there is signalling alone.
-pub(super) async fn serve(socket: WebSocket, signalling: Signalling, server: Option<ServerPeer>, join: Join) {
+pub(super) async fn serve(
+    socket: WebSocket,
+    signalling: Signalling,
+    server: Option<ServerPeer>,
+    caller: Caller,
+) {
     let (sink, mut stream) = socket.split();
     let out = Mutex::new(sink);
-    let ending = match signalling.enter(&join) {
+    let ending = match signalling.enter(&caller.join, caller.authority.as_deref()) {
         Ok((viewer, news)) => carry(&out, &mut stream, viewer, news, server).await,
         Err(ending) => ending,
     };

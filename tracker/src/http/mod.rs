@@ -22,12 +22,13 @@ use tokio_util::task::TaskTracker;
 use tower_http::cors::{Any, CorsLayer};
 
 use crate::channel::Channels;
-use crate::egress::{Busy, Readers};
+use crate::egress::{Busy, Readers, Relayed};
 use crate::server_peer::ServerPeers;
 use crate::signal::Signalling;
 use crate::site::Site;
 
 pub use addresses::Addresses;
+pub(crate) use addresses::Network;
 pub use announce::Announces;
 pub use serve::serve;
 
@@ -44,6 +45,8 @@ pub struct Http {
     pub announces: Option<Announces>,
     /// What plain HTTP may be sent, beside those.
     pub readers: Arc<Readers>,
+    /// And what the relay may send.
+    pub relayed: Arc<Relayed>,
     /// Who has how many viewers' sockets.
     pub viewers: Addresses,
     /// Where encoders speak RTMP, as the pages tell.

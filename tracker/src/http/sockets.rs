@@ -1,12 +1,14 @@
 //! The sockets of viewers.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::{ConnectInfo, Query, State};
-use axum::http::StatusCode;
+use axum::extract::{ConnectInfo, FromRequestParts, Query, State};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
 use axum::response::Response;
 use cardume_wire::link;
 use cardume_wire::signal::Join;
@@ -21,6 +23,7 @@ const READ_BUFFER_LEN: usize = 2 * 1024;
 pub(super) async fn signal(
     State(http): State<Http>,
     ConnectInfo(address): ConnectInfo<SocketAddr>,
+    Authority(authority): Authority,
     join: Result<Query<Join>, QueryRejection>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
@@ -36,15 +39,29 @@ pub(super) async fn signal(
     // What is left of a used-up month is for signalling.
     let server =
         http.servers.find(&join.channel).cloned().filter(|_| http.readers.busy_with_the_month().is_none());
+    let caller = line::Caller { join, authority };
     let (signalling, tasks) = (http.signalling, http.tasks);
     // Links have the longest messages; text that is too long for signalling is refused there.
     let upgrade = upgrade.max_message_size(link::MESSAGE_LEN_LIMIT).max_frame_size(link::MESSAGE_LEN_LIMIT);
     upgrade.read_buffer_size(READ_BUFFER_LEN).on_upgrade(move |socket| {
         tasks.track_future(async move {
             let _slot = slot;
-            line::serve(socket, signalling, server, join).await;
+            line::serve(socket, signalling, server, caller).await;
         })
     })
+}
+
+/// The authority that a request names (RFC 9110, section 7.2), if it does.
+pub(super) struct Authority(Option<String>);
+
+impl<S: Sync> FromRequestParts<S> for Authority {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let named = parts.uri.authority().map(axum::http::uri::Authority::as_str);
+        let header = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        Ok(Self(named.or(header).map(str::to_owned)))
+    }
 }
 
 fn not_a_join(rejection: &QueryRejection) -> Response {
