@@ -11,4 +11,4 @@ mod viewer;
 pub use registry::Registry;
 pub(crate) use swarm::to_json;
 pub use swarm::{JoinError, ReportTotals};
-pub use viewer::{Ending, News, Signalling, Viewer};
+pub use viewer::{Ending, IceServers, News, Signalling, Viewer};

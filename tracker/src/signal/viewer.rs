@@ -1,6 +1,6 @@
 //! One viewer at signalling: what it says, and what it is told.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::extract::ws::{Utf8Bytes, close_code};
 use cardume_wire::signal::{
@@ -25,9 +25,29 @@ pub struct Signalling {
     /// Makes and checks resume tokens.
     pub tokens: Tokens,
     /// Told to each viewer.
-    pub ice_servers: Arc<[IceServer]>,
+    pub ice_servers: IceServers,
     /// Cancelled when the tracker goes down.
     pub stop: CancellationToken,
+}
+
+/// STUN and TURN servers; a handle that is cheap to clone. Who has joined keeps those that were told.
+#[derive(Debug, Clone)]
+pub struct IceServers(Arc<RwLock<Arc<[IceServer]>>>);
+
+impl IceServers {
+    /// These.
+    pub fn new(servers: Vec<IceServer>) -> Self {
+        Self(Arc::new(RwLock::new(servers.into())))
+    }
+
+    /// From now on these.
+    pub fn set(&self, servers: Vec<IceServer>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = servers.into();
+    }
+
+    fn now(&self) -> Arc<[IceServer]> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// Why a socket's conversation ends: what the viewer is told.
@@ -63,7 +83,8 @@ impl Ending {
         Self::quiet(close_code::NORMAL, "")
     }
 
-    fn drain() -> Self {
+    /// The tracker goes down: come back soon.
+    pub fn drain() -> Self {
         let within = u32::try_from(RECONNECT_WITHIN.as_millis()).unwrap_or(u32::MAX);
         let message = Some(FromTracker::Drain { reconnect_within_ms: within });
         Self { message, code: close_code::RESTART, reason: "the tracker goes down" }
@@ -93,10 +114,10 @@ impl Signalling {
             swarm.join(resumed).map_err(|full| Ending::refusal(ErrorCode::TooMany, full.to_string()))?;
         let peer = membership.peer();
         let viewer = Viewer {
-            swarm: Arc::clone(swarm),
+            swarm: Arc::clone(&swarm),
             peer,
             resume: self.tokens.mint(&join.channel, peer, now),
-            ice_servers: Arc::clone(&self.ice_servers),
+            ice_servers: self.ice_servers.now(),
             limiter: RateLimiter::new(Instant::now()),
             reported_at: None,
         };
