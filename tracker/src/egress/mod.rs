@@ -78,9 +78,9 @@ pub struct MonthReport {
     /// Such as `2026-11`, in UTC.
     month: String,
     /// Bytes that may be sent in it.
-    quota_len: u64,
+    pub quota_len: u64,
     /// Bytes that were sent in it, or may have been before a crash.
-    sent_len: u64,
+    pub sent_len: u64,
     /// Bytes that are left.
     rest_len: u64,
     state: QuotaState,
@@ -104,19 +104,19 @@ pub struct Report {
     /// The limit that was configured; `None` is none.
     limit_bits_per_second: Option<u64>,
     /// The limit in force: lower when the month's rest is paced.
-    limit_now_bits_per_second: Option<u64>,
+    pub limit_now_bits_per_second: Option<u64>,
     /// Channels that share it, HLS, and the relay.
-    n_shares: usize,
+    pub n_shares: usize,
     /// What each may send.
     share_bits_per_second: Option<u64>,
     /// What went out under the limit: server links, HLS, and what was relayed.
-    egress: Egress,
+    pub egress: Egress,
     /// HLS alone.
-    hls: Egress,
+    pub hls: Egress,
     /// What was relayed alone.
-    relay: Egress,
+    pub relay: Egress,
     /// `None` without a monthly quota.
-    month: Option<MonthReport>,
+    pub month: Option<MonthReport>,
 }
 
 impl Report {

@@ -31,10 +31,17 @@ const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 type Out = Mutex<SplitSink<WebSocket, Message>>;
 
 /// Who a viewer is before it is let in.
-pub(super) struct Caller {
+pub(super) struct Visit {
     pub(super) join: Join,
     /// The authority under which it reached the tracker, as far as it is known.
     pub(super) authority: Option<String>,
+}
+
+/// Whether a viewer was let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entry {
+    Joined,
+    Refused,
 }
 
 /// Speaks with one viewer until either side ends it. Without a server peer there is signalling alone.
@@ -42,18 +49,21 @@ pub(super) async fn serve(
     socket: WebSocket,
     signalling: Signalling,
     server: Option<ServerPeer>,
-    caller: Caller,
-) {
+    visit: Visit,
+) -> Entry {
     let (sink, mut stream) = socket.split();
     let out = Mutex::new(sink);
-    let ending = match signalling.enter(&caller.join, caller.authority.as_deref()) {
-        Ok((viewer, news)) => carry(&out, &mut stream, viewer, news, server).await,
-        Err(ending) => ending,
+    let (entry, ending) = match signalling.enter(&visit.join, visit.authority.as_deref()) {
+        Ok((viewer, news)) => (Entry::Joined, carry(&out, &mut stream, viewer, news, server).await),
+        Err(ending) => (Entry::Refused, ending),
     };
+    // The server peer, too, ends when the tracker goes down, and may be heard of first.
+    let ending = if signalling.stop.is_cancelled() { Ending::drain() } else { ending };
     // Both are halves of the same socket.
     if let Ok(socket) = stream.reunite(out.into_inner()) {
         close(socket, ending).await;
     }
+    entry
 }
 
 async fn carry(

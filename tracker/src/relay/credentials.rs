@@ -2,6 +2,7 @@
 //!
 //! Nothing is kept per viewer, so a restart of the tracker changes nothing for those who have credentials.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use base64::Engine as _;
@@ -29,6 +30,13 @@ const USERNAME_LEN_LIMIT: usize = 64;
 #[derive(Clone)]
 pub struct Credentials {
     secret: [u8; 32],
+}
+
+/// Without the secret.
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials").finish_non_exhaustive()
+    }
 }
 
 /// Why a request is not let in: the error's number.

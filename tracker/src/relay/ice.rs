@@ -1,47 +1,59 @@
 //! The STUN and TURN servers that a viewer is told of: those that the operator named, and the tracker itself.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use cardume_wire::PeerId;
 use cardume_wire::signal::IceServer;
 
 use super::credentials::Credentials;
+use crate::config::Config;
 
-/// Says what each viewer is told; cheap to clone.
-#[derive(Clone)]
+/// Says what each viewer is told; a handle that is cheap to clone. Who has joined keeps what it was told.
+#[derive(Debug, Clone, Default)]
 pub struct IceServers {
-    configured: Arc<[IceServer]>,
+    told: Arc<RwLock<Arc<Told>>>,
     own: Option<Own>,
 }
 
+/// What the operator says, and may change.
+#[derive(Debug, Default)]
+struct Told {
+    configured: Vec<IceServer>,
+    /// Name or address under which viewers reach the tracker's own server; `None` is the one under which they reached the tracker.
+    host: Option<String>,
+}
+
 /// The tracker's own server.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(super) struct Own {
-    /// Name or address under which viewers reach it; `None` is the one under which they reached the tracker.
-    pub(super) host: Option<Arc<str>>,
     pub(super) port: u16,
     /// For its relay, if it has one.
     pub(super) credentials: Option<Credentials>,
 }
 
 impl IceServers {
-    /// Those that the operator named, and no others.
-    pub fn configured(servers: Vec<IceServer>) -> Self {
-        Self { configured: servers.into(), own: None }
+    /// Those of the configuration, and the tracker itself.
+    pub(super) fn new(config: &Config, own: Option<Own>) -> Self {
+        let servers = Self { told: Arc::default(), own };
+        servers.adopt(config);
+        servers
     }
 
-    /// And the tracker itself.
-    pub(super) fn with_own(self, own: Own) -> Self {
-        Self { own: Some(own), ..self }
+    /// From now on those of another configuration.
+    pub(crate) fn adopt(&self, config: &Config) {
+        let host = config.relay_address.map(as_host).or_else(|| config.public_host().map(str::to_owned));
+        let told = Told { configured: config.ice_servers.clone(), host };
+        *self.told.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(told);
     }
 
     /// For a viewer that reached the tracker under this authority (`tv.example.org:8080`), with credentials that are good from
     /// `now` on, in seconds since 1970.
     pub fn for_viewer(&self, peer: PeerId, authority: Option<&str>, now: u32) -> Vec<IceServer> {
-        let mut servers = self.configured.to_vec();
+        let told = Arc::clone(&self.told.read().unwrap_or_else(PoisonError::into_inner));
+        let mut servers = told.configured.clone();
         let Some(own) = &self.own else { return servers };
-        let host = own.host.as_deref().or_else(|| authority.and_then(host_of).filter(|host| !is_here(host)));
+        let host = told.host.as_deref().or_else(|| authority.and_then(host_of).filter(|host| !is_here(host)));
         if let Some(host) = host {
             servers.extend(own.describe(host, peer, now));
         }
@@ -63,7 +75,7 @@ impl Own {
 }
 
 /// An address as it stands in the address of a server.
-pub(super) fn as_host(address: IpAddr) -> String {
+fn as_host(address: IpAddr) -> String {
     match address {
         IpAddr::V4(v4) => v4.to_string(),
         IpAddr::V6(v6) => format!("[{v6}]"),
@@ -96,9 +108,9 @@ mod tests {
     const PEER: PeerId = PeerId::new(42);
 
     fn urls(host: Option<&str>, authority: Option<&str>) -> Vec<String> {
-        let credentials = Some(Credentials::new([1; 32]));
-        let own = Own { host: host.map(Arc::from), port: 3478, credentials };
-        let servers = IceServers::configured(Vec::new()).with_own(own);
+        let own = Own { port: 3478, credentials: Some(Credentials::new([1; 32])) };
+        let text = host.map(|host| format!("public_url = \"https://{host}:8443/\"")).unwrap_or_default();
+        let servers = IceServers::new(&Config::from_toml(&text).unwrap(), Some(own));
         servers.for_viewer(PEER, authority, 0).into_iter().flat_map(|server| server.urls).collect()
     }
 

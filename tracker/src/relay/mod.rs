@@ -112,14 +112,14 @@ impl Relay {
     /// # Errors
     /// When the address cannot be listened on, or it is not known where peers reach the relay.
     pub(crate) async fn start(config: &Config, ties: Ties) -> Result<Self, NoRelay> {
-        let ice_servers = IceServers::configured(config.ice_servers.clone());
-        let Some(asked) = config.stun.address() else { return Ok(Self { address: None, ice_servers }) };
+        let Some(asked) = config.stun.address() else {
+            return Ok(Self { address: None, ice_servers: IceServers::new(config, None) });
+        };
         let taken = |source| NoRelay::Listen { address: asked, source };
         let clients = UdpSocket::bind(asked).await.map_err(taken)?;
         let address = clients.local_addr().map_err(taken)?;
         let mut machine = machine::Machine::new(Instant::now());
-        let mut own =
-            ice::Own { host: public_host(config).map(Arc::from), port: address.port(), credentials: None };
+        let mut own = ice::Own { port: address.port(), credentials: None };
         let mut listener = None;
         if config.relay {
             let terms = terms(config, relay_address(config, address.ip()).await.map_err(NoRelay::Address)?);
@@ -142,7 +142,7 @@ impl Relay {
             ties.tasks.spawn(connection::serve_connections(Arc::clone(&shared), listener, limit, addresses));
         }
         ties.tasks.spawn(sockets::serve_datagrams(shared));
-        Ok(Self { address: Some(address), ice_servers: ice_servers.with_own(own) })
+        Ok(Self { address: Some(address), ice_servers: IceServers::new(config, Some(own)) })
     }
 
     /// Where it listens; `None` when it is off.
@@ -166,11 +166,6 @@ fn terms(config: &Config, address: IpAddr) -> turn::Terms {
         rate: config.relay_rate.bits_per_second().map(|bits| bits as f64 / 8.0),
         is_private_allowed: config.relay_private,
     }
-}
-
-/// Where viewers reach the server, as far as the operator said.
-fn public_host(config: &Config) -> Option<String> {
-    config.relay_address.map(ice::as_host).or_else(|| config.public_host().map(str::to_owned))
 }
 
 /// Where peers send what is to be relayed: as configured, else where the server listens, else where `public_url` leads, else where

@@ -64,7 +64,8 @@ impl Ending {
         Self::quiet(close_code::NORMAL, "")
     }
 
-    fn drain() -> Self {
+    /// The tracker goes down: come back soon.
+    pub fn drain() -> Self {
         let within = u32::try_from(RECONNECT_WITHIN.as_millis()).unwrap_or(u32::MAX);
         let message = Some(FromTracker::Drain { reconnect_within_ms: within });
         Self { message, code: close_code::RESTART, reason: "the tracker goes down" }
@@ -94,7 +95,7 @@ impl Signalling {
             swarm.join(resumed).map_err(|full| Ending::refusal(ErrorCode::TooMany, full.to_string()))?;
         let peer = membership.peer();
         let viewer = Viewer {
-            swarm: Arc::clone(swarm),
+            swarm: Arc::clone(&swarm),
             peer,
             resume: self.tokens.mint(&join.channel, peer, now),
             ice_servers: self.ice_servers.for_viewer(peer, authority, unix_seconds(now)),
