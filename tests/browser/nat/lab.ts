@@ -6,7 +6,7 @@ import { type Browser, chromium } from '@playwright/test';
 import { chromiumOptions } from '../src/chromium';
 
 /**
- * What is between a viewer and the internet, by RFC 4787: `cone` lets anybody in at the port that it maps to, `restricted` only
+ * What is between a viewer and the internet, in the words of RFC 3489: `cone` lets anybody in at the port that it maps to, `restricted` only
  * whom the viewer has sent to, `symmetric` does so too and maps to another port for each of them, and `blocked` passes no UDP.
  */
 export const KINDS = ['cone', 'restricted', 'symmetric', 'blocked'] as const;

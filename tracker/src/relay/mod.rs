@@ -16,6 +16,7 @@ mod frame;
 pub mod fuzzing;
 mod ice;
 mod machine;
+mod quota;
 mod reach;
 mod settings;
 mod sockets;

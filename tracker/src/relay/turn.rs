@@ -9,9 +9,9 @@ use super::Client;
 use super::allocation::{Allocation, Grant, Rate};
 use super::credentials::{Credentials, REALM, Signer, Stranger};
 use super::machine::Next;
+use super::quota::Quota;
 use super::reach;
 use super::stun::{self, Message, Method, Writer, attribute};
-use crate::http::Network;
 
 /// `REQUESTED-TRANSPORT` for UDP, the only one that is relayed.
 const UDP: u8 = 17;
@@ -61,6 +61,7 @@ pub(super) struct Asked<'r> {
 pub(super) struct Turn<H> {
     terms: Terms,
     credentials: Credentials,
+    quota: Quota,
     allocations: HashMap<Client, Allocation<H>>,
     /// Whose a port on the relay's address is.
     by_port: HashMap<u16, Client>,
@@ -69,7 +70,8 @@ pub(super) struct Turn<H> {
 impl<H> Turn<H> {
     /// Without allocations.
     pub(super) fn new(terms: Terms, credentials: Credentials) -> Self {
-        Self { terms, credentials, allocations: HashMap::new(), by_port: HashMap::new() }
+        let quota = Quota::new(terms.viewer_limit, terms.address_limit);
+        Self { terms, credentials, quota, allocations: HashMap::new(), by_port: HashMap::new() }
     }
 
     pub(super) fn serves(&self, client: Client) -> bool {
@@ -127,7 +129,9 @@ impl<H> Turn<H> {
 
     fn allocate(&mut self, asked: &Asked<'_>, open: Open<'_, H>) -> Result<Writer, Refusal> {
         let Asked { from, request, signer, now } = *asked;
-        self.expire(now);
+        if self.allocations.get(&from).is_some_and(|allocation| allocation.expires_at <= now) {
+            self.remove(from);
+        }
         if let Some(allocation) = self.allocations.get(&from) {
             // The answer was lost, and it asks again.
             let is_repeated = allocation.transaction == request.transaction;
@@ -143,7 +147,9 @@ impl<H> Turn<H> {
             None => return Err(Refusal::Malformed),
         }
         self.check_family(request)?;
-        self.check_quota(asked)?;
+        if !self.quota.has_room(signer.viewer(), from.address.ip()) {
+            return Err(Refusal::Quota);
+        }
         let (port, handle) = open().ok_or(Refusal::NoCapacity)?;
         let relayed = SocketAddr::new(self.terms.address, port);
         let grant = Grant {
@@ -158,6 +164,7 @@ impl<H> Turn<H> {
         let mut allocation = Allocation::new(grant, now);
         allocation.extend(request.number(attribute::LIFETIME), now);
         let answer = allocated(request, &allocation, now);
+        self.quota.take(&allocation.viewer, from.address.ip());
         self.by_port.insert(port, from);
         self.allocations.insert(from, allocation);
         Ok(answer)
@@ -169,18 +176,6 @@ impl<H> Turn<H> {
         let family = wanted.map_or(Some(&stun::IPV4), |value| value.first());
         let ours = if self.terms.address.is_ipv4() { stun::IPV4 } else { stun::IPV6 };
         if family == Some(&ours) { Ok(()) } else { Err(Refusal::OtherFamily) }
-    }
-
-    fn check_quota(&self, asked: &Asked<'_>) -> Result<(), Refusal> {
-        let Asked { from, signer, .. } = *asked;
-        let network = Network::around(from.address.ip());
-        let (mut of_viewer, mut of_address) = (0, 0);
-        for allocation in self.allocations.values() {
-            of_viewer += usize::from(allocation.viewer == signer.viewer());
-            of_address += usize::from(Network::around(allocation.client.address.ip()) == network);
-        }
-        let is_within = of_viewer < self.terms.viewer_limit && of_address < self.terms.address_limit;
-        if is_within { Ok(()) } else { Err(Refusal::Quota) }
     }
 
     fn refresh(&mut self, asked: &Asked<'_>) -> Result<Writer, Refusal> {
@@ -324,6 +319,7 @@ impl<H> Turn<H> {
     pub(super) fn remove(&mut self, client: Client) {
         if let Some(allocation) = self.allocations.remove(&client) {
             self.by_port.remove(&allocation.relayed.port());
+            self.quota.give_back(&allocation.viewer, client.address.ip());
         }
     }
 
