@@ -273,7 +273,8 @@ fn check_says_all_that_is_wrong_and_what_is_taken() {
     check_refused(&output, &["cardume.toml", "htpp", "line 2", "public_url"]);
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let store = directory.path().join("data").display().to_string();
-    let text = |http: &str| format!("http = \"{http}\"\nrtmp = \"127.0.0.1:0\"\ndata_dir = {store:?}");
+    let ports = "rtmp = \"127.0.0.1:0\"\nstun = \"127.0.0.1:0\"";
+    let text = |http: &str| format!("http = \"{http}\"\n{ports}\ndata_dir = {store:?}");
     let output = check(&text(&taken.local_addr().unwrap().to_string()));
     assert_eq!(output.status.code(), Some(3));
     let found = String::from_utf8_lossy(&output.stdout).into_owned();
