@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use cardume::app::{ReloadError, reloaded_keys};
+use cardume::app::{ReloadError, Reloaded, reloaded_keys};
 use cardume::config::Config;
 use cardume_system_tests::{
     LinkViewer, SignalClient, TestTracker, cut_part, fetch_with, get, refused_upgrade, tracks, try_get,
@@ -151,11 +151,24 @@ async fn what_only_a_restart_changes_is_named_each_time() {
     for _ in 0..2 {
         let reloaded = tracker.reload(&directory, toml);
         let waiting: Vec<_> = reloaded.waiting.iter().map(String::as_str).collect();
-        assert_eq!(waiting[..2], ["webtorrent", "demo"]);
-        assert!(reloaded.added.is_empty(), "there is no demo yet");
+        assert_eq!(waiting, ["webtorrent", "demo", "target_latency_ms of channel \"a\""]);
+        assert_eq!((reloaded.applied.len(), reloaded.added.len()), (0, 0), "there is no demo yet");
     }
     let (status, _) = refused_upgrade(tracker.http(), "/announce").await;
     assert_eq!(status, 404);
+    // And what was taken back is not.
+    assert_eq!(tracker.reload(&directory, "[[channel]]\nid = \"a\""), Reloaded::default());
+}
+
+#[tokio::test]
+async fn a_demo_stays_until_the_restart() {
+    let (tracker, directory) = TestTracker::start("demo = true").await;
+    for toml in ["", "demo = true", "demo = false", "demo = true"] {
+        let reloaded = tracker.reload(&directory, toml);
+        assert_eq!(reloaded.waiting.is_empty(), toml == "demo = true", "{toml:?}: {reloaded:?}");
+        assert!(reloaded.applied.is_empty(), "{toml:?}: {reloaded:?}");
+        assert_eq!(get(tracker.http(), "/v1/channels/demo").await.status, 200);
+    }
 }
 
 #[tokio::test]

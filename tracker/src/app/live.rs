@@ -77,6 +77,25 @@ struct ChannelPlan {
     waiting: Vec<String>,
 }
 
+impl ChannelPlan {
+    fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
+    }
+
+    /// What is in force when it is done.
+    fn outcome(&self, before: &[ChannelConfig]) -> Vec<ChannelConfig> {
+        let kept = before.iter().filter(|channel| !self.removed.contains(&channel.id)).map(|channel| {
+            let changed = self.changed.iter().find(|changed| changed.channel.id == channel.id);
+            let target_latency_ms = channel.target_latency_ms;
+            changed.map_or_else(
+                || channel.clone(),
+                |changed| ChannelConfig { target_latency_ms, ..changed.channel.clone() },
+            )
+        });
+        kept.chain(self.added.iter().map(|(key, _)| key.channel.clone())).collect()
+    }
+}
+
 impl Live {
     /// Without any channel open.
     pub(super) fn new(
@@ -128,14 +147,18 @@ impl Live {
             let changed = KEYS.iter().filter(|key| key.effect == effect && (key.differs)(&old, new));
             changed.map(|key| key.name.to_owned()).collect()
         };
-        let (applied, mut waiting) = (names(Effect::AtOnce), names(Effect::AtRestart));
+        let (mut applied, mut waiting) = (names(Effect::AtOnce), names(Effect::AtRestart));
+        applied.retain(|name| name != "channel" || !plan.is_empty());
         waiting.extend(plan.waiting.iter().cloned());
         self.adopt(new);
         let added = plan.added.iter().map(|(key, _)| key.clone()).collect();
+        let channel = plan.outcome(&old.channel);
         self.change_channels(plan)?;
         for key in KEYS.iter().filter(|key| key.effect == Effect::AtOnce) {
             (key.copy)(&mut old, new);
         }
+        // What waits for a restart is named again the next time.
+        old.channel = channel;
         Ok(Reloaded { applied, waiting, added })
     }
 

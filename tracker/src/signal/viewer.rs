@@ -125,7 +125,7 @@ impl News {
         tokio::select! {
             () = self.stop.cancelled() => Err(Ending::drain()),
             () = closing.cancelled() => {
-                Err(Ending::quiet(close_code::POLICY, "too slow, or this peer joined again elsewhere"))
+                Err(Ending::quiet(close_code::POLICY, "too slow, joined again elsewhere, or the channel is gone"))
             }
             Some(message) = self.membership.inbox.recv() => Ok(message),
             Ok(()) = self.announcements.changed() => Ok(self.announcements.borrow_and_update().clone()),
