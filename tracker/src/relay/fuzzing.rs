@@ -12,8 +12,8 @@ use super::stun::{Class, HEADER_LEN, Key, Message, Method, Writer, attribute};
 use super::turn::Terms;
 use super::{Client, Moment, Transport};
 
-/// Bytes that an answer to a stranger may have beyond what it answers: an error, a realm and a nonce.
-const CHALLENGE_LEN: usize = 36;
+/// Bytes that an answer to a stranger may have beyond what it answers: a realm and a nonce.
+const CHALLENGE_LEN: usize = 48;
 
 /// Messages after each other as frames of a connection, from somebody who has an allocation. Each is also sent by a stranger, and
 /// signed with good credentials.
