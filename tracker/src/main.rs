@@ -1,5 +1,7 @@
 //! The `cardume` binary: a command line around the library.
 
+mod watch;
+
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -18,6 +20,8 @@ Examples:
   cardume serve --egress '30 Mbit/s'     viewers beyond 30 Mbit/s are fed by each other
   cardume config > cardume.toml          a commented file to begin from
   cardume serve --config cardume.toml
+  cardume watch http://tracker.example/watch/live
+                                         a viewer without a browser; see `cardume watch --help`
 
 Logging: RUST_LOG=debug, or for one part RUST_LOG=cardume::signal=debug.";
 
@@ -34,6 +38,9 @@ enum Command {
     /// Run the tracker: site, signalling, ingest and server peer in one.
     #[command(after_help = EXAMPLES)]
     Serve(Box<Serve>),
+    /// Watch a channel without a browser: statistics, the stream itself, or many viewers for a load test.
+    #[command(after_help = watch::EXAMPLES)]
+    Watch(Box<watch::Flags>),
     /// Print a commented configuration file with every key and its default.
     Config,
 }
@@ -50,6 +57,7 @@ struct Serve {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Serve(options) => serve(*options),
+        Command::Watch(flags) => watch::run(&flags),
         Command::Config => {
             print!("{}", Config::template());
             Ok(())
@@ -66,13 +74,7 @@ fn main() -> ExitCode {
 
 #[tokio::main]
 async fn serve(options: Serve) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_target(false)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .init();
+    log("info");
     let config = Config::load(options.flags, options.config.as_deref())?;
     let public_url = config.public_url.clone();
     // Before anything is announced: who is told of the tracker may stop it at once.
@@ -85,6 +87,17 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
         tracing::warn!("some connections had to be cut off");
     }
     Ok(())
+}
+
+/// Logs to standard error, this much unless `RUST_LOG` says otherwise.
+fn log(by_default: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(by_default));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
 }
 
 /// Resolves to the name of the first signal that asks the process to end.
