@@ -258,9 +258,10 @@ impl Task {
                     Some(event) => self.hear(event, &*channel, open.as_ref()).await,
                     None => return Err(Error::ErrDataChannelClosed),
                 },
-                message = next(&mut open) => match message {
-                    Some(message) => send(&*channel, open.as_ref(), &message).await?,
-                    None => (open, closes) = (None, true),
+                message = next(&mut open) => if let Some(message) = message {
+                    send(&*channel, open.as_ref(), &message).await?;
+                } else {
+                    (open, closes) = (None, true);
                 },
                 () = tokio::time::sleep(BACKLOG_INTERVAL), if closes => {
                     if channel.outstanding_bytes().await? == 0 {
