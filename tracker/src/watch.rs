@@ -35,7 +35,7 @@ const PRINT_INTERVAL: Duration = Duration::from_secs(1);
 const START_INTERVAL: Duration = Duration::from_millis(20);
 /// How long the last parts may take to be written when it is time to leave. Wild guess.
 const WRITE_LIMIT: Duration = Duration::from_secs(2);
-/// Viewers in one process at most: each has some 15 MB and a few dozen sockets.
+/// Viewers in one process at most: each has some 8 MB and 80 sockets once it has 15 neighbours (measured with 40).
 const VIEWER_LIMIT: i64 = 1000;
 
 #[derive(Debug, clap::Args)]
