@@ -1,5 +1,8 @@
 //! The `cardume` binary: a command line around the library.
 
+#[cfg(feature = "watch")]
+mod watch;
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,6 +23,8 @@ Examples:
   cardume config > cardume.toml          a commented file to begin from
   cardume serve --config cardume.toml
   cardume check --config cardume.toml    says what is wrong with it, and what it would take
+  cardume watch http://tracker.example/watch/live
+                                         a viewer without a browser; see `cardume watch --help`
 
 Logging: --log debug, or for one part --log info,cardume::signal=debug.
 SIGHUP reads the configuration again, SIGTERM ends the tracker in order.";
@@ -37,6 +42,10 @@ enum Command {
     /// Run the tracker: site, signalling, ingest and server peer in one.
     #[command(after_help = EXAMPLES)]
     Serve(Box<Serve>),
+    /// Watch a channel without a browser: statistics, the stream itself, or many viewers for a load test.
+    #[cfg(feature = "watch")]
+    #[command(after_help = watch::EXAMPLES)]
+    Watch(Box<watch::Flags>),
     /// Print a commented configuration file with every key and its default.
     Config,
     /// Say whether `serve` would start: all that is wrong, and what it would take. Exit code 1: the configuration is
@@ -65,6 +74,8 @@ struct Serve {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Serve(options) => serve(&options),
+        #[cfg(feature = "watch")]
+        Command::Watch(flags) => watch::run(&flags),
         Command::Config => {
             print!("{}", Config::template());
             Ok(ExitCode::SUCCESS)
