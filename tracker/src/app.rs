@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::channel::{Channel, ChannelEnd, ChannelSetup, Channels, Programme};
+use crate::cluster::{Cluster, ClusterError};
 use crate::config::{ChannelConfig, Config, DEMO_CHANNEL, TARGET_LATENCY_DEFAULT};
 use crate::demo;
 use crate::egress::{self, Readers, Writer};
@@ -48,6 +49,9 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// The cluster.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     /// The system has no random numbers.
     #[error("the system gives no random numbers")]
     Random(#[from] getrandom::Error),
@@ -94,8 +98,9 @@ impl Tracker {
     ///
     /// # Errors
     /// When the data directory, the site or an address cannot be used.
-    pub async fn start(config: Config) -> Result<Self, StartError> {
+    pub async fn start(mut config: Config) -> Result<Self, StartError> {
         let store = Arc::new(Store::open(&config.data_dir)?);
+        let cluster = Cluster::join(&mut config, &store).await?;
         let site = config.site.as_deref().map_or_else(|| Ok(Site::embedded()), Site::directory)?;
         let http_listener = listen(config.http, "HTTP", "--http").await?;
         let rtmp_listener = listen(config.rtmp, "RTMP", "--rtmp").await?;
@@ -115,8 +120,12 @@ impl Tracker {
             stop: stop.clone(),
             tasks: tasks.clone(),
         };
-        let registry = Arc::new(Registry::new(&channels, config.viewer_limit, getrandom::u64()?));
-        let servers = Arc::new(start_servers(ends, &registry, &common)?);
+        let abroad = cluster.as_ref().map(Cluster::abroad);
+        let registry = Arc::new(Registry::new(&channels, config.viewer_limit, getrandom::u64()?, abroad));
+        let servers = Arc::new(start_servers(ends, &registry, cluster.as_ref(), &common)?);
+        if let Some(cluster) = cluster {
+            cluster.run(&channels, &registry, &servers, (&stop, &tasks));
+        }
         tasks.spawn(Arc::clone(&registry).announce_changes(channels.clone(), stop.clone()));
         let readers = Readers::new(budget);
         tasks.spawn(egress::govern(Arc::clone(&readers), stop.clone()));
@@ -248,6 +257,7 @@ fn setups(keys: &[StreamKey], films: &[Found], store: &Store) -> Result<Vec<Chan
 fn start_servers(
     ends: Vec<ChannelEnd>,
     registry: &Registry,
+    cluster: Option<&Cluster>,
     common: &Common,
 ) -> Result<ServerPeers, StartError> {
     let mut servers = ServerPeers::default();
@@ -256,7 +266,9 @@ fn start_servers(
         let banned = registry.evicted(end.channel().id());
         let (doubted, doubts) = mpsc::channel(DOUBT_LIMIT);
         common.tasks.spawn(registry.spread_doubts(end.channel().id(), doubts));
-        servers.start(end, Ties { banned, doubted }, common)?;
+        let is_shared = end.channel().is_for_senders();
+        let outlet = cluster.filter(|_| is_shared).map(|cluster| cluster.outlet(end.channel().id()));
+        servers.start(end, Ties { banned, doubted, outlet }, common)?;
     }
     Ok(servers)
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use cardume_wire::{ChannelId, signal};
 use confique::Config as _;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::rate::{ByteQuota, RateLimit};
 
@@ -65,6 +65,17 @@ pub struct Config {
     #[config(env = "CARDUME_FILMS")]
     #[config(layer_attr(arg(long, value_name = "DIR")))]
     pub films: Option<PathBuf>,
+
+    /// NATS servers (with JetStream) over which several trackers are one: "nats://10.0.0.5:4222", or "tls://…", with commas
+    /// between. Nobody else may reach them: see "Several machines" in the manual.
+    #[config(env = "CARDUME_NATS")]
+    #[config(layer_attr(arg(long, value_name = "URL")))]
+    pub nats: Option<String>,
+
+    /// File with what NATS asks for: one line, a token or USER:PASSWORD. Both may stand in the URL as well.
+    #[config(env = "CARDUME_NATS_CREDENTIALS")]
+    #[config(layer_attr(arg(long, value_name = "FILE")))]
+    pub nats_credentials: Option<PathBuf>,
 
     /// Address under which viewers reach this tracker, such as "https://tv.example.org"; used in what is printed.
     #[config(env = "CARDUME_PUBLIC_URL")]
@@ -131,7 +142,7 @@ pub struct Config {
 }
 
 /// One `[[channel]]` of the file.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChannelConfig {
     /// In addresses.
@@ -225,9 +236,22 @@ impl Config {
         template.replace("#channel = []\n", CHANNEL_EXAMPLE)
     }
 
+    /// These channels, checked as those of a file are; one, "live", when there are none.
+    ///
+    /// # Errors
+    /// When they do not go together.
+    pub(crate) fn with_channels(
+        &self,
+        channels: Vec<ChannelConfig>,
+    ) -> Result<Vec<ChannelConfig>, ConfigError> {
+        let config = Self { channel: channels, nats: None, ..self.clone() };
+        config.finish().map(|config| config.channel)
+    }
+
     fn finish(mut self) -> Result<Self, ConfigError> {
         self.check()?;
-        if self.channel.is_empty() {
+        // A node's cluster may have channels of which its own configuration says nothing.
+        if self.channel.is_empty() && self.nats.is_none() {
             self.channel.push(ChannelConfig::new(DEFAULT_CHANNEL, "Live"));
         }
         if self.demo && self.channel.iter().all(|channel| channel.id.as_str() != DEMO_CHANNEL) {

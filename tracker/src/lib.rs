@@ -6,6 +6,7 @@
 pub mod app;
 pub mod channel;
 pub mod clock;
+pub mod cluster;
 pub mod config;
 pub mod demo;
 pub mod egress;
@@ -13,6 +14,7 @@ pub mod film;
 pub mod hls;
 pub mod http;
 pub mod ingest;
+pub mod node;
 pub mod rate;
 pub mod server_peer;
 pub mod signal;

@@ -46,7 +46,7 @@ type Snapshots = watch::Receiver<Arc<Presentation>>;
 /// What the routes need; cheap to clone.
 #[derive(Clone)]
 struct Hls {
-    followed: Arc<BTreeMap<ChannelId, Snapshots>>,
+    followed: Arc<BTreeMap<ChannelId, (Arc<Channel>, Snapshots)>>,
     readers: Arc<Readers>,
 }
 
@@ -56,9 +56,9 @@ pub fn router(channels: &Channels, readers: Arc<Readers>) -> Router {
     let follow = |channel: &Arc<Channel>| {
         let (sender, snapshots) = watch::channel(Arc::default());
         tokio::spawn(follow(channel.window(), sender));
-        (channel.id().clone(), snapshots)
+        (channel.id().clone(), (Arc::clone(channel), snapshots))
     };
-    let followed: BTreeMap<ChannelId, Snapshots> = channels.iter().map(follow).collect();
+    let followed: BTreeMap<_, _> = channels.iter().map(follow).collect();
     Router::new()
         .route("/hls/{channel}/{playlist}", get(playlist))
         .route("/hls/{channel}/{track}/{epoch}/{file}", get(file))
@@ -119,10 +119,13 @@ impl IntoResponse for HlsError {
 }
 
 impl Hls {
-    fn snapshots(&self, channel: &str) -> Result<Snapshots, HlsError> {
+    /// The channel, which is wanted from now on, with what is shown of it.
+    fn snapshots(&self, channel: &str) -> Result<(&Arc<Channel>, Snapshots), HlsError> {
         let id = channel.parse::<ChannelId>().ok();
-        let found = id.and_then(|id| self.followed.get(&id)).cloned();
-        found.ok_or_else(|| HlsError::UnknownChannel(channel.to_owned()))
+        let found = id.and_then(|id| self.followed.get(&id));
+        let (channel, snapshots) = found.ok_or_else(|| HlsError::UnknownChannel(channel.to_owned()))?;
+        channel.ask();
+        Ok((channel, snapshots.clone()))
     }
 
     fn playlist(&self, text: String) -> Result<Response, HlsError> {
@@ -170,7 +173,8 @@ async fn playlist(
     Path((channel, name)): Path<(String, String)>,
     Query(directives): Query<Directives>,
 ) -> Result<Response, HlsError> {
-    let mut snapshots = hls.snapshots(&channel)?;
+    let (channel, mut snapshots) = hls.snapshots(&channel)?;
+    come(channel, &mut snapshots).await?;
     let presentation = begun(&mut snapshots).await?;
     let name = name.strip_suffix(".m3u8").ok_or(HlsError::NoSuchFile)?;
     if name == "index" {
@@ -180,6 +184,15 @@ async fn playlist(
     let presentation = reached(&mut snapshots, presentation, track, &directives).await?;
     let rendition = presentation.rendition(track).ok_or(HlsError::NoSuchFile)?;
     hls.playlist(playlist::media(&presentation, rendition))
+}
+
+/// Waits for a broadcast that another node has: it is on its way since somebody asks for it.
+async fn come(channel: &Channel, snapshots: &mut Snapshots) -> Result<(), HlsError> {
+    if channel.elsewhere().borrow().is_none() {
+        return Ok(());
+    }
+    let coming = timeout(BEGIN_TIMEOUT, snapshots.wait_for(|now| !now.renditions.is_empty()));
+    coming.await.map_err(|_| HlsError::TimedOut)?.map(|_| ()).map_err(|_| HlsError::NotLive)
 }
 
 /// The presentation once it has something to play.
@@ -249,7 +262,7 @@ async fn file(
     State(hls): State<Hls>,
     Path((channel, track, epoch, name)): Path<(String, u8, u32, String)>,
 ) -> Result<Response, HlsError> {
-    let mut snapshots = hls.snapshots(&channel)?;
+    let (_, mut snapshots) = hls.snapshots(&channel)?;
     let presentation = Arc::clone(&snapshots.borrow());
     let (track, epoch) = (TrackId(track), Epoch(epoch));
     let rendition = presentation.rendition(track).ok_or(HlsError::Gone)?;

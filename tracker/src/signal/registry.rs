@@ -9,8 +9,10 @@ use cardume_wire::{ChannelId, PeerId};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::abroad::{Abroad, Letter, News};
 use super::swarm::{ReportTotals, Swarm, to_json};
 use crate::channel::Channels;
+use crate::node::NodeId;
 
 /// Shortest time between two `channel` messages that only count viewers anew.
 ///
@@ -24,11 +26,14 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Empty swarms for these channels; `seed` makes peer ids, so it must not be guessable.
-    pub fn new(channels: &Channels, viewer_limit: u32, seed: u64) -> Self {
+    /// Empty swarms for these channels; `seed` makes peer ids, so it must not be guessable. In a cluster `abroad` takes what other
+    /// nodes should hear.
+    pub fn new(channels: &Channels, viewer_limit: u32, seed: u64, abroad: Option<&Abroad>) -> Self {
         let viewer_limit = usize::try_from(viewer_limit).unwrap_or(usize::MAX);
         let swarms = channels.iter().zip(0_u64..).map(|(channel, index)| {
-            let swarm = Swarm::new(Arc::clone(channel), viewer_limit, seed.wrapping_add(index));
+            // Another node's film of the same name is another film.
+            let abroad = abroad.filter(|_| channel.is_for_senders()).cloned();
+            let swarm = Swarm::new(Arc::clone(channel), viewer_limit, seed.wrapping_add(index), abroad);
             (channel.id().clone(), Arc::new(swarm))
         });
         Self { swarms: swarms.collect() }
@@ -63,6 +68,40 @@ impl Registry {
                 swarm.tell_doubted(peer);
             }
         }
+    }
+
+    /// Takes what another node has for a viewer of ours, or about it.
+    pub fn receive(&self, channel: &ChannelId, node: NodeId, to: PeerId, letter: Letter) {
+        if let Some(swarm) = self.shared(channel) {
+            swarm.receive(node, to, letter);
+        }
+    }
+
+    /// Takes what another node tells of its viewers.
+    pub fn hear(&self, channel: &ChannelId, node: NodeId, news: &News) {
+        if let Some(swarm) = self.shared(channel) {
+            swarm.hear(node, news);
+        }
+    }
+
+    /// Tells the other nodes of our viewers, and forgets what they told long ago.
+    pub fn exchange_samples(&self) {
+        for swarm in self.swarms.values() {
+            if let Some(sample) = swarm.sample_for_others() {
+                swarm.tell_others(sample);
+            }
+            swarm.count_elsewhere();
+        }
+    }
+
+    /// A node is gone, with what it told.
+    pub fn forget_node(&self, node: NodeId) {
+        self.swarms.values().for_each(|swarm| swarm.forget_node(node));
+    }
+
+    /// The swarm, if it has a part at other nodes.
+    fn shared(&self, channel: &ChannelId) -> Option<&Arc<Swarm>> {
+        self.swarms.get(channel).filter(|swarm| swarm.channel().is_for_senders())
     }
 
     /// Tells all viewers how their channel changes, until `stop`.
@@ -101,8 +140,14 @@ async fn announce(swarm: &Swarm, channels: &Channels) {
 }
 
 async fn live_other_than(swarm: &Swarm, is_live: bool) {
-    let mut window = swarm.channel().window();
-    if window.wait_for(|window| window.is_live != is_live).await.is_err() {
-        std::future::pending::<()>().await;
+    let (mut window, mut elsewhere) = (swarm.channel().window(), swarm.channel().elsewhere());
+    while swarm.channel().is_live() == is_live {
+        let changed = tokio::select! {
+            changed = window.changed() => changed,
+            changed = elsewhere.changed() => changed,
+        };
+        if changed.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 }
