@@ -77,7 +77,8 @@ impl Session {
         for track in catalog.tracks() {
             let first = next.get(&track.id).copied().or_else(|| self.join_sequence(track.id, span));
             let Some(first) = first else { continue };
-            let held = self.store.descriptors(track.id).filter(|descriptor| descriptor.part.sequence >= first);
+            let held =
+                self.store.descriptors(track.id).filter(|descriptor| descriptor.part.sequence >= first);
             parts.extend(held.map(|descriptor| (descriptor.captured_at, descriptor.part)));
         }
         parts.sort_unstable();

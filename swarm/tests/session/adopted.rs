@@ -16,9 +16,9 @@ fn other_node(key: &SigningKey) -> Session {
 }
 
 /// The catalog and the parts that the other node lacks.
-fn messages(net: &Net, next: &BTreeMap<TrackId, u32>, span: Duration) -> Vec<Bytes> {
+fn messages(net: &Net, known: &BTreeMap<TrackId, u32>, span: Duration) -> Vec<Bytes> {
     let server = &net.sessions[&SERVER];
-    let parts = server.parts_since(next, span).into_iter().flat_map(|part| server.part_messages(part));
+    let parts = server.parts_since(known, span).into_iter().flat_map(|part| server.part_messages(part));
     server.catalog_message().into_iter().chain(parts).collect()
 }
 
@@ -57,8 +57,8 @@ fn a_node_that_comes_late_gets_what_it_lacks_from_where_decoding_can_begin() {
     let late = server.parts_since(&BTreeMap::new(), Duration::from_millis(600));
     assert_eq!(sequences(late.clone(), 0), [10, 11, 12, 13]);
     assert_eq!(sequences(late, 1), [10, 11, 12, 13]);
-    let next = BTreeMap::from([(TrackId(0), 12), (TrackId(1), 14)]);
-    let missed = server.parts_since(&next, Duration::ZERO);
+    let known = BTreeMap::from([(TrackId(0), 12), (TrackId(1), 14)]);
+    let missed = server.parts_since(&known, Duration::ZERO);
     assert_eq!(sequences(missed, 0), [12, 13]);
 }
 
