@@ -120,7 +120,8 @@ fn note(state: &watch::Sender<LinkState>, event: &Event) {
 fn parse(servers: &str) -> Result<Vec<ServerAddr>, ClusterError> {
     let address = |text: &str| {
         let has_scheme = text.starts_with("nats://") || text.starts_with("tls://");
-        text.parse().ok().filter(|_| has_scheme).ok_or(ClusterError::Address)
+        let address = text.parse().ok().filter(|_| has_scheme);
+        address.filter(|address: &ServerAddr| !address.host().is_empty()).ok_or(ClusterError::Address)
     };
     servers.split(',').map(str::trim).map(address).collect()
 }

@@ -181,7 +181,7 @@ impl Cluster {
         servers: &Arc<ServerPeers>,
         (stop, tasks): (&CancellationToken, &TaskTracker),
     ) {
-        let Self { shared, config, outward, postmen, .. } = self;
+        let Self { shared, config, abroad, outward, postmen } = self;
         let until = |work: futures_util::future::BoxFuture<'static, Result<(), ClusterError>>| {
             let stop = stop.clone();
             tasks.spawn(async move {
@@ -197,7 +197,7 @@ impl Cluster {
         }
         until(Box::pin(beat::hear(Arc::clone(&shared))));
         until(endless(beat::watch(Arc::clone(&shared), Arc::clone(&registry))));
-        until(endless(viewers::send(Arc::clone(&shared), outward)));
+        until(endless(viewers::send(Arc::clone(&shared), abroad, outward)));
         until(Box::pin(viewers::receive(Arc::clone(&shared), Arc::clone(&registry))));
         until(Box::pin(viewers::hear(Arc::clone(&shared), Arc::clone(&registry))));
         until(endless(viewers::tell(registry)));

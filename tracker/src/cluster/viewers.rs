@@ -14,7 +14,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::nodes::BEAT_INTERVAL;
 use super::{ClusterError, Shared, subject};
 use crate::node::NodeId;
-use crate::signal::{Letter, NodeNews, Outward, Registry};
+use crate::signal::{Abroad, Letter, NodeNews, Outward, Registry};
 
 /// Bytes of a letter at most: a viewer's message, each byte of which JSON may write as six, and some.
 const LETTER_LEN_LIMIT: usize = 6 * MESSAGE_LEN_LIMIT + 512;
@@ -34,18 +34,31 @@ struct Notice {
     news: NodeNews,
 }
 
-/// Sends what signalling has for other nodes, until it has no more.
-pub(super) async fn send(shared: Arc<Shared>, mut outward: mpsc::Receiver<Outward>) {
-    while let Some(outward) = outward.recv().await {
-        let node = shared.me;
-        match outward {
-            Outward::Letter { node: to, peer, channel, letter } => {
-                let payload = to_json(&Envelope { channel, node, letter });
-                shared.small.send(subject::peer(to, peer), payload);
-            }
-            Outward::News { channel, news } => {
-                shared.small.send(subject::swarm(&channel), to_json(&Notice { node, news }));
-            }
+/// Sends what signalling has for other nodes, and tells it whether they can be reached; until it has no more.
+pub(super) async fn send(shared: Arc<Shared>, abroad: Abroad, mut outward: mpsc::Receiver<Outward>) {
+    let mut changes = shared.connection.changes();
+    loop {
+        abroad.set_open(shared.connection.is_up());
+        tokio::select! {
+            outward = outward.recv() => match outward {
+                Some(outward) => post(&shared, outward),
+                None => return,
+            },
+            // The client lives as long as we do.
+            _ = changes.changed() => {}
+        }
+    }
+}
+
+fn post(shared: &Shared, outward: Outward) {
+    let node = shared.me;
+    match outward {
+        Outward::Letter { node: to, peer, channel, letter } => {
+            let payload = to_json(&Envelope { channel, node, letter });
+            shared.small.send(subject::peer(to, peer), payload);
+        }
+        Outward::News { channel, news } => {
+            shared.small.send(subject::swarm(&channel), to_json(&Notice { node, news }));
         }
     }
 }

@@ -131,7 +131,7 @@ impl Actor {
                     Some(part) => self.publish(part),
                     None => self.end_broadcast(),
                 },
-                Some(start) = self.end.next_start(), if self.is_free() => self.start(start),
+                Some(start) = self.end.next_start(), if self.is_free() => self.start(start).await,
                 Some(Ok(admitted)) = self.admissions.join_next() => self.begin(admitted),
                 Some(Ok((part, media))) = self.reads.join_next() => self.part_read(part, media),
                 Some(command) = commands.recv() => self.handle(command),
@@ -209,9 +209,9 @@ impl Actor {
         self.parts.is_none() && self.admissions.is_empty()
     }
 
-    fn start(&mut self, start: Start) {
+    async fn start(&mut self, start: Start) {
         match start {
-            Start::Broadcast { tracks, parts } => self.admit(tracks, parts),
+            Start::Broadcast { tracks, parts } => self.admit(tracks, parts).await,
             Start::Film(film) => self.start_film(film),
         }
     }

@@ -22,18 +22,18 @@ pub(super) struct Admitted {
 }
 
 impl Actor {
-    /// Finds the number of a new broadcast, which takes a write to disk, and in a cluster a question to the others; links are
-    /// served meanwhile.
-    pub(super) fn admit(&mut self, tracks: Vec<Track>, parts: mpsc::Receiver<CutPart>) {
-        let (store, channel) = (Arc::clone(&self.store), self.end.channel().id().clone());
-        let outlet = self.ties.outlet.clone();
-        self.admissions.spawn(async move {
-            let epoch = match outlet {
-                Some(outlet) => outlet.take_air().await,
-                None => next_epoch(store, channel).await,
-            };
-            Admitted { tracks, parts, epoch }
-        });
+    /// Finds the number of a new broadcast, and begins it. That takes a write to disk; in a cluster also a question to the others,
+    /// and links are served meanwhile.
+    pub(super) async fn admit(&mut self, tracks: Vec<Track>, parts: mpsc::Receiver<CutPart>) {
+        if let Some(outlet) = self.ties.outlet.clone() {
+            self.admissions.spawn(async move {
+                let epoch = outlet.take_air().await;
+                Admitted { tracks, parts, epoch }
+            });
+        } else {
+            let epoch = next_epoch(Arc::clone(&self.store), self.end.channel().id().clone()).await;
+            self.begin(Admitted { tracks, parts, epoch });
+        }
     }
 
     pub(super) fn begin(&mut self, admitted: Admitted) {

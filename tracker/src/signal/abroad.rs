@@ -96,13 +96,25 @@ pub struct Abroad {
     queue: mpsc::Sender<Outward>,
     n_dropped: Arc<AtomicU64>,
     is_told: Arc<AtomicBool>,
+    is_open: Arc<AtomicBool>,
 }
 
 impl Abroad {
     /// The way, and its other end.
     pub fn new() -> (Self, mpsc::Receiver<Outward>) {
         let (queue, receiver) = mpsc::channel(OUTWARD_LIMIT);
-        (Self { queue, n_dropped: Arc::default(), is_told: Arc::default() }, receiver)
+        let is_open = Arc::new(AtomicBool::new(true));
+        (Self { queue, n_dropped: Arc::default(), is_told: Arc::default(), is_open }, receiver)
+    }
+
+    /// Says whether the other nodes can be reached: while they cannot, viewers are told at once that theirs are not there.
+    pub fn set_open(&self, is_open: bool) {
+        self.is_open.store(is_open, Ordering::Relaxed);
+    }
+
+    /// Whether they can be reached, as far as is known.
+    pub(super) fn is_open(&self) -> bool {
+        self.is_open.load(Ordering::Relaxed)
     }
 
     /// Queues something. When [`OUTWARD_LIMIT`] wait already it is lost, as it would be on a bad network.

@@ -173,6 +173,7 @@ impl Swarm {
             return Err(Gone);
         }
         match members.remotes.node_of(to).filter(|_| !members.by_id.contains_key(&to)) {
+            Some(_) if !self.reaches_others() => return Err(Gone),
             Some(node) => self.write(node, to, Letter::Tell { message: message.clone() }),
             None => members.deliver(to, to_json(message))?,
         }
@@ -190,7 +191,7 @@ impl Swarm {
             return Vec::new();
         }
         let chosen = members.sample(NEIGHBOURS_SUGGESTED.min(NEIGHBOUR_LIMIT), of, without);
-        members.mix(chosen, of, without)
+        if self.reaches_others() { members.mix(chosen, of, without) } else { chosen }
     }
 
     /// Records that `by` accuses `peer` of wrong media; of a peer of another node, that node does. Counts when `peer` wanted a

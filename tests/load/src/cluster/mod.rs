@@ -181,7 +181,7 @@ fn table(rows: &[Value]) -> String {
     let line = |row: &Value| {
         let cells = columns.map(|(_, key)| match &row[key] {
             Value::Null => format!("{:>9}", "-"),
-            value => format!("{value:>9}"),
+            value => format!("{:>9}", value.to_string()),
         });
         format!("{:55}{}\n", row["phase"].as_str().unwrap_or_default(), cells.concat())
     };

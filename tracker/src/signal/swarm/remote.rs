@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{Gone, Members, NEIGHBOURS_SUGGESTED, SHUFFLE_LIMIT, Swarm, to_json};
 use crate::node::NodeId;
-use crate::signal::abroad::{Letter, News, Outward, SAMPLE_LIMIT};
+use crate::signal::abroad::{Abroad, Letter, News, Outward, SAMPLE_LIMIT};
 
 /// Peers of other nodes that are remembered; those not heard of for longest are forgotten first. (Wild guess: as many as
 /// ours may be met by.)
@@ -172,6 +172,11 @@ impl Swarm {
         members.remotes.counts.remove(&node);
         drop(members);
         self.count_elsewhere();
+    }
+
+    /// Whether what is sent to other nodes gets there, as far as is known.
+    pub(super) fn reaches_others(&self) -> bool {
+        self.abroad.as_ref().is_some_and(Abroad::is_open)
     }
 
     /// Sends a letter to a peer of another node.

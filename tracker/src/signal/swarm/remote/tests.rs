@@ -5,14 +5,19 @@ use cardume_wire::signal::Report;
 use tokio::sync::mpsc::Receiver;
 
 use super::*;
-use crate::signal::abroad::Abroad;
 use crate::signal::swarm::Membership;
 
 const OTHER: NodeId = NodeId::new(7);
 
 fn swarm() -> (Arc<Swarm>, Receiver<Outward>) {
+    let (swarm, outward, _) = closable();
+    (swarm, outward)
+}
+
+/// With the way to other nodes.
+fn closable() -> (Arc<Swarm>, Receiver<Outward>, Abroad) {
     let (abroad, outward) = Abroad::new();
-    (super::super::tests::in_cluster(1000, abroad), outward)
+    (super::super::tests::in_cluster(1000, abroad.clone()), outward, abroad)
 }
 
 fn join(swarm: &Arc<Swarm>, n: usize) -> Vec<Membership> {
@@ -86,6 +91,18 @@ async fn whoever_offers_to_one_that_left_hears_that_it_is_gone() {
     let (left, them) = (PeerId::new(5), PeerId::new(10_001));
     swarm.receive(OTHER, left, tell(offer(them)));
     assert_eq!(letters(&mut outward), [(OTHER, them, tell(FromTracker::Gone { peer: left }))]);
+}
+
+#[tokio::test]
+async fn while_other_nodes_are_out_of_reach_their_peers_are_not_there() {
+    let (swarm, _outward, abroad) = closable();
+    let ours = swarm.join(None).unwrap();
+    sample(&swarm, OTHER, peers(10_001..10_002));
+    abroad.set_open(false);
+    assert_eq!(swarm.introduce(ours.peer(), PeerId::new(10_001), &offer(ours.peer())), Err(Gone));
+    assert_eq!(swarm.neighbours(ours.peer(), &[]), []);
+    abroad.set_open(true);
+    assert_eq!(swarm.neighbours(ours.peer(), &[]), peers(10_001..10_002));
 }
 
 #[tokio::test]
