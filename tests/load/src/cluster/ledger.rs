@@ -62,6 +62,11 @@ impl Ledger {
         self.viewers.iter().filter(|watched| watched.last_at.is_some()).count()
     }
 
+    /// How many have seen something since then.
+    pub(super) fn n_watching_since(&self, since: Instant) -> usize {
+        self.viewers.iter().filter(|watched| watched.last_at.is_some_and(|at| at > since)).count()
+    }
+
     /// One line of the report: milliseconds, and how many were without media for longer than the buffer lasts.
     pub(super) fn finish(&self, phase: &str, buffer: Duration) -> Value {
         let now = Instant::now();
