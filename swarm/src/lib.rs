@@ -34,6 +34,6 @@ pub use output::{Outgoing, Output, Reason};
 pub use peer::Peer;
 pub use player::{BUFFERED_LIMIT, PlayerState};
 pub use rolling::RollingLimit;
-pub use session::{Event, Session};
+pub use session::{Adopted, Event, Session};
 pub use stats::{NeighbourStats, PathStats, Phase, Stats};
 pub use time::{BitsPerSec, Instant};

@@ -1,5 +1,6 @@
 //! A peer with its store: bytes in, bytes out.
 
+mod adopted;
 mod film;
 mod reading;
 
@@ -14,6 +15,7 @@ use cardume_media::{
 use cardume_wire::link::{BLOCK_HEADER_LEN, DecodeError, Message};
 use cardume_wire::{BlockId, PeerId, TrackId, WallTime};
 
+pub use adopted::Adopted;
 use reading::Reading;
 
 use crate::{

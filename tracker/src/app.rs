@@ -15,13 +15,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::channel::{Channel, ChannelSetup, Channels, Programme};
+use crate::cluster::{Cluster, ClusterError};
 use crate::config::{ChannelConfig, Config, DEMO_CHANNEL, TARGET_LATENCY_DEFAULT};
 use crate::demo;
 use crate::egress::{self, Readers, Relayed, Writer};
 use crate::film::{self, Found};
 use crate::http::{self, Http};
 use crate::ingest::rtmp::{self, Encoders};
-use crate::metrics::Refusals;
 use crate::relay::{self, Credentials, NoRelay, Relay};
 use crate::server_peer::Common;
 use crate::signal::Signalling;
@@ -55,6 +55,9 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// The cluster.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     /// The system has no random numbers.
     #[error("the system gives no random numbers")]
     Random(#[from] getrandom::Error),
@@ -105,8 +108,9 @@ impl Tracker {
     ///
     /// # Errors
     /// When the data directory, the site or an address cannot be used.
-    pub async fn start(config: Config) -> Result<Self, StartError> {
+    pub async fn start(mut config: Config) -> Result<Self, StartError> {
         let store = Arc::new(Store::open(&config.data_dir)?);
+        let cluster = Cluster::join(&mut config, &store).await?;
         let site = config.site.as_deref().map_or_else(|| Ok(Site::embedded()), Site::directory)?;
         let http_listener = listen(config.http, "HTTP", "--http").await?;
         let rtmp_listener = listen(config.rtmp, "RTMP", "--rtmp").await?;
@@ -136,15 +140,20 @@ impl Tracker {
             tasks: tasks.clone(),
         };
         let relay = Relay::start(&config, ties).await?;
-        let refusals = Refusals::default();
-        let live = Live::new(&config, channels, common, &refusals, relay.ice_servers())?;
+        let abroad = cluster.as_ref().map(Cluster::abroad);
+        let live = Live::new(&config, channels, common, relay.ice_servers(), abroad)?;
         for end in ends {
-            live.open(end)?;
+            let cluster = cluster.as_ref().filter(|_| end.channel().is_for_senders());
+            let outlet = cluster.map(|cluster| cluster.outlet(end.channel().id()));
+            live.open(end, outlet)?;
+        }
+        if let Some(cluster) = cluster {
+            cluster.run(&live.channels, &live.registry, &live.servers, (&stop, &tasks));
         }
         tasks.spawn(egress::govern(Arc::clone(&readers), stop.clone()));
         let reading = (live.channels.clone(), Arc::clone(&store), stop.clone());
         tasks.spawn_blocking(move || film::read_all(&films, &reading.0, &reading.1, &reading.2));
-        let encoders = Encoders::new(refusals.clone());
+        let encoders = Encoders::new(live.refusals.clone());
         let http = Http {
             channels: live.channels.clone(),
             signalling: Signalling {
@@ -158,7 +167,7 @@ impl Tracker {
             relayed,
             announces: live.announces.clone(),
             door: live.door.clone(),
-            refusals,
+            refusals: live.refusals.clone(),
             viewers: live.viewers.clone(),
             connections: live.entrance.connections.clone(),
             encoders: encoders.places.clone(),

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use cardume_wire::{ChannelId, signal};
 use confique::{Config as _, Layer as _};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::door::{Origin, Proxy, ProxyHeader};
 use crate::logs::{self, LogFormat};
@@ -76,6 +76,17 @@ pub struct Config {
     #[config(env = "CARDUME_FILMS")]
     #[config(layer_attr(arg(long, value_name = "DIR")))]
     pub films: Option<PathBuf>,
+
+    /// NATS servers (with JetStream) over which several trackers are one: "nats://10.0.0.5:4222", or "tls://…", with commas
+    /// between. Nobody else may reach them: see "Several machines" in the manual.
+    #[config(env = "CARDUME_NATS")]
+    #[config(layer_attr(arg(long, value_name = "URL")))]
+    pub nats: Option<String>,
+
+    /// File with what NATS asks for: one line, a token or USER:PASSWORD. Both may stand in the URL as well.
+    #[config(env = "CARDUME_NATS_CREDENTIALS")]
+    #[config(layer_attr(arg(long, value_name = "FILE")))]
+    pub nats_credentials: Option<PathBuf>,
 
     /// Address under which viewers reach this tracker, such as "https://tv.example.org"; used in what is printed.
     #[config(env = "CARDUME_PUBLIC_URL")]
@@ -219,7 +230,7 @@ pub struct Config {
 }
 
 /// One `[[channel]]` of the file.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChannelConfig {
     /// In addresses.
@@ -279,6 +290,18 @@ impl Config {
         self.public_url.as_deref().and_then(host_of)
     }
 
+    /// These channels, checked as those of a file are; one, "live", when there are none.
+    ///
+    /// # Errors
+    /// When they do not go together.
+    pub(crate) fn with_channels(
+        &self,
+        channels: Vec<ChannelConfig>,
+    ) -> Result<Vec<ChannelConfig>, ConfigErrors> {
+        let config = Self { channel: channels, nats: None, ..self.clone() };
+        Self::finish(Ok(config), Vec::new()).map(|config| config.channel)
+    }
+
     /// What is left of it is looked at even where something was wrong already, so that all of it is said at once.
     fn finish(
         loaded: Result<Self, confique::Error>,
@@ -295,7 +318,8 @@ impl Config {
         if !errors.is_empty() {
             return Err(ConfigErrors::new(errors));
         }
-        if config.channel.is_empty() {
+        // A node's cluster may have channels of which its own configuration says nothing.
+        if config.channel.is_empty() && config.nats.is_none() {
             config.channel.push(ChannelConfig::new(DEFAULT_CHANNEL, "Live"));
         }
         if config.demo && config.channel.iter().all(|channel| channel.id.as_str() != DEMO_CHANNEL) {

@@ -18,6 +18,9 @@ const FILM_INDEXES: TableDefinition<'_, &str, FilmRow<'_>> = TableDefinition::ne
 type FilmRow<'a> = (&'a [u8], &'a [u8], Vec<&'a [u8]>, Vec<Vec<PlaceRow>>);
 /// First byte of the fragment, its length, and which of its parts it is.
 pub type PlaceRow = (u64, u32, u16);
+/// The channels of the cluster that the tracker belongs to, as it last saw them: one row, under [`CHANNELS_ROW`].
+const CLUSTER: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("cluster");
+const CHANNELS_ROW: &str = "channels";
 /// Bytes sent in each month, by the month's number.
 const EGRESS: TableDefinition<'_, u32, u64> = TableDefinition::new("egress");
 
@@ -70,6 +73,27 @@ pub struct FilmIndex {
     pub places: Vec<Vec<PlaceRow>>,
 }
 
+/// A secret that the store makes on first use, and the nodes of a cluster have in common.
+#[derive(Debug, Clone, Copy)]
+pub enum SecretName<'a> {
+    /// Of resume tokens.
+    Resume,
+    /// The seed of a channel's signing key.
+    Signing(&'a ChannelId),
+    /// What a channel's generated stream key is made of.
+    StreamKey(&'a ChannelId),
+}
+
+impl std::fmt::Display for SecretName<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Resume => f.write_str("resume"),
+            Self::Signing(channel) => write!(f, "signing/{channel}"),
+            Self::StreamKey(channel) => write!(f, "stream-key/{channel}"),
+        }
+    }
+}
+
 /// The tracker's memory across restarts: keys, secrets, epochs, and what the server has sent.
 #[derive(Debug)]
 pub struct Store {
@@ -98,7 +122,7 @@ impl Store {
     /// # Errors
     /// When the store or the system's random numbers fail.
     pub fn resume_secret(&self) -> Result<[u8; 32], StoreError> {
-        self.secret("resume")
+        self.secret_of(SecretName::Resume)
     }
 
     /// What the relay's credentials are made with, made on first use.
@@ -114,7 +138,7 @@ impl Store {
     /// # Errors
     /// When the store or the system's random numbers fail.
     pub fn signing_seed(&self, channel: &ChannelId) -> Result<[u8; 32], StoreError> {
-        self.secret(&format!("signing/{channel}"))
+        self.secret_of(SecretName::Signing(channel))
     }
 
     /// A channel's generated stream key, made on first use: 32 hexadecimal digits.
@@ -122,7 +146,7 @@ impl Store {
     /// # Errors
     /// When the store or the system's random numbers fail.
     pub fn stream_key(&self, channel: &ChannelId) -> Result<String, StoreError> {
-        let secret = self.secret(&format!("stream-key/{channel}"))?;
+        let secret = self.secret_of(SecretName::StreamKey(channel))?;
         // The hexadecimal digits of the first half: 128 random bits.
         Ok(blake3::Hash::from_bytes(secret).to_hex().chars().take(32).collect())
     }
@@ -245,7 +269,49 @@ impl Store {
         write().map_err(failed)
     }
 
+    /// The channels of the cluster that the tracker belonged to last, as [`Store::keep_cluster`] was told.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn cluster(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        let read = || -> Result<Option<Vec<u8>>, redb::Error> {
+            let transaction = self.database.begin_read()?;
+            let Some(table) = existing(transaction.open_table(CLUSTER))? else { return Ok(None) };
+            Ok(table.get(CHANNELS_ROW)?.map(|row| row.value().to_vec()))
+        };
+        read().map_err(failed)
+    }
+
+    /// Remembers the channels of the cluster, for a start while it is out of reach.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn keep_cluster(&self, channels: &[u8]) -> Result<(), StoreError> {
+        let write = || -> Result<(), redb::Error> {
+            let transaction = self.database.begin_write()?;
+            transaction.open_table(CLUSTER)?.insert(CHANNELS_ROW, channels)?;
+            transaction.commit()?;
+            Ok(())
+        };
+        write().map_err(failed)
+    }
+
+    /// Takes the cluster's secret of this name in place of our own.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn adopt_secret(&self, name: SecretName<'_>, secret: &[u8; 32]) -> Result<(), StoreError> {
+        self.write_secret(&name.to_string(), secret).map_err(failed)
+    }
+
     /// The secret of this name; a random one is made and kept when there is none.
+    ///
+    /// # Errors
+    /// When the store or the system's random numbers fail.
+    pub fn secret_of(&self, name: SecretName<'_>) -> Result<[u8; 32], StoreError> {
+        self.secret(&name.to_string())
+    }
+
     fn secret(&self, name: &str) -> Result<[u8; 32], StoreError> {
         if let Some(secret) = self.read_secret(name).map_err(failed)? {
             return Ok(secret);

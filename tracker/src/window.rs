@@ -30,7 +30,8 @@ pub struct Window {
 pub struct TrackWindow {
     /// The track, with its init segment.
     pub track: Arc<Track>,
-    /// Oldest first, sequence numbers without gaps; at most [`WINDOW_PARTS_LIMIT`].
+    /// Oldest first, sequence numbers rising; without gaps, but for what was lost between two nodes of a cluster. At most
+    /// [`WINDOW_PARTS_LIMIT`].
     pub parts: VecDeque<WindowPart>,
 }
 
@@ -59,14 +60,23 @@ impl Window {
     /// Appends a part to its track and lets go of what is older than the window. A part of no track is ignored.
     pub fn push(&mut self, cut: CutPart) {
         if let Some(track) = self.tracks.iter_mut().find(|track| track.track.id == cut.track) {
-            track.push(cut);
+            let sequence = track.parts.back().map_or(0, |last| last.sequence.saturating_add(1));
+            track.push(sequence, cut);
+        }
+    }
+
+    /// The same for a part that another node published under this number. Not for one below the newest.
+    pub fn push_numbered(&mut self, sequence: u32, cut: CutPart) {
+        if let Some(track) = self.tracks.iter_mut().find(|track| track.track.id == cut.track)
+            && track.parts.back().is_none_or(|last| last.sequence < sequence)
+        {
+            track.push(sequence, cut);
         }
     }
 }
 
 impl TrackWindow {
-    fn push(&mut self, cut: CutPart) {
-        let sequence = self.parts.back().map_or(0, |last| last.sequence.saturating_add(1));
+    fn push(&mut self, sequence: u32, cut: CutPart) {
         let timescale = u64::from(self.track.timescale);
         let oldest = cut.start.0.saturating_sub(WINDOW_SECONDS * timescale);
         self.parts.push_back(WindowPart { sequence, cut });

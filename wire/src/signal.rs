@@ -170,7 +170,8 @@ pub enum FromTracker {
 pub struct Welcome {
     /// The viewer's id in this channel's swarm.
     pub peer_id: PeerId,
-    /// Gives the same id back after a reconnect, to this tracker or one restarted with the same data directory.
+    /// Gives the same id back after a reconnect, to this tracker, one restarted with the same data directory, or another node of
+    /// its cluster.
     pub resume: String,
     /// STUN and TURN servers for `RTCPeerConnection`.
     pub ice_servers: Vec<IceServer>,

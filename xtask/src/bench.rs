@@ -20,13 +20,13 @@ const SCRIPT: &str = "bench:";
 /// The scenario that is short and hard: a small budget, and the viewer who feeds most is killed.
 const SMOKE: &str = "kill-feeder";
 
-/// The benchmark that needs no browser.
-const TRACKER: &str = "tracker";
+/// The benchmarks that need no browser, and the command of the load generator that each is.
+const LOADS: [(&str, &str); 2] = [("tracker", "bench"), ("cluster", "cluster")];
 
 /// Options of `cargo xtask bench`.
 #[derive(Args)]
 pub(crate) struct BenchOptions {
-    /// `tracker`, or one of the scripts `bench:NAME` of tests/browser/package.json.
+    /// `tracker`, `cluster`, or one of the scripts `bench:NAME` of tests/browser/package.json.
     name: String,
     /// End with one line of JSON on standard output.
     #[arg(long)]
@@ -46,12 +46,13 @@ pub(crate) struct SimOptions {
 
 /// Runs a benchmark against the built artefacts.
 pub(crate) fn bench(options: &BenchOptions) -> Result<()> {
-    if options.name == TRACKER {
-        return bench_tracker(options);
+    if let Some((_, command)) = LOADS.iter().find(|(name, _)| *name == options.name) {
+        return load(command, options);
     }
     let names = bench_names()?;
     if !names.contains(&options.name) {
-        bail!("there is no benchmark {}; there are: {TRACKER}, {}", options.name, names.join(", "));
+        let loads = LOADS.map(|(name, _)| name).join(", ");
+        bail!("there is no benchmark {}; there are: {loads}, {}", options.name, names.join(", "));
     }
     let tools = TestTools::find_or_install()?;
     let tracker = artefacts::build()?;
@@ -66,10 +67,10 @@ pub(crate) fn bench(options: &BenchOptions) -> Result<()> {
 }
 
 /// Load on the tracker, which needs no site for it.
-fn bench_tracker(options: &BenchOptions) -> Result<()> {
+fn load(command: &str, options: &BenchOptions) -> Result<()> {
     Task::cargo("build").args(["--release", "--package", "cardume", "--package", "cardume-load"]).run()?;
     Task::new(place::target().join("release/load"))
-        .args(["bench", "--tracker"])
+        .args([command, "--tracker"])
         .args([artefacts::tracker_path()])
         .args(options.json.then_some("--json"))
         .args(&options.arguments)

@@ -1,6 +1,7 @@
 //! Sessions with real bytes on a small virtual network: what comes out is what was broadcast, whoever lies.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
+mod adopted;
 mod net;
 
 use std::collections::BTreeSet;

@@ -3,6 +3,7 @@
 //! `cargo xtask bench tracker` runs it against a built tracker; by hand it runs against any.
 
 mod bench;
+mod cluster;
 mod idle;
 mod pace;
 mod socket;
@@ -24,7 +25,9 @@ enum Command {
     Viewers(viewers::Options),
     /// Connections that do nothing, and what they cost in memory.
     Idle(idle::Options),
-    /// All of it, with a tracker of our own on a processor of its own.
+    /// Three nodes and NATS of our own, with viewers; nodes and NATS are killed and started again.
+    Cluster(cluster::Options),
+    /// All of it but the cluster, with a tracker of our own on a processor of its own.
     Bench(bench::Options),
 }
 
@@ -36,6 +39,7 @@ async fn main() -> Result<()> {
         Command::Torrent(options) => torrent::run(options).await?.to_string(),
         Command::Viewers(options) => viewers::run(options).await?.to_string(),
         Command::Idle(options) => idle::run(options).await?.to_string(),
+        Command::Cluster(options) => cluster::run(options).await?,
         Command::Bench(options) => bench::run(options).await?,
     };
     println!("{outcome}");

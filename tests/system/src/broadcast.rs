@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use cardume::channel::{Broadcast, BroadcastError};
 use cardume_media::{CutPart, MediaTime, Track, TrackKind};
 use cardume_wire::{TrackId, WallTime};
 
@@ -50,4 +51,16 @@ pub fn media_of(index: u32, len: usize) -> Bytes {
         state.to_le_bytes()[0]
     };
     (0..len).map(|_| next()).collect()
+}
+
+/// Sends parts of this many bytes in real time, until the broadcast is ended by the tracker; gives it back then.
+pub async fn send_for_ever(mut broadcast: Broadcast, len: usize) -> (Broadcast, BroadcastError) {
+    let mut beat = tokio::time::interval(PART_DURATION);
+    for index in 0.. {
+        beat.tick().await;
+        if let Err(error) = broadcast.publish(cut_part(index, len)).await {
+            return (broadcast, error);
+        }
+    }
+    unreachable!("there are more numbers than a test has time for")
 }

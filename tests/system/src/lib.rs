@@ -11,9 +11,12 @@
     reason = "a failed step is a failed test"
 )]
 
+mod balancer;
 mod broadcast;
 mod http;
 mod link;
+mod nats;
+mod node;
 mod signal;
 mod turn;
 
@@ -25,9 +28,12 @@ use cardume::app::{Reloaded, Tracker};
 use cardume::config::Config;
 use tempfile::TempDir;
 
-pub use broadcast::{PART_DURATION, cut_part, media_of, tracks};
+pub use balancer::Balancer;
+pub use broadcast::{PART_DURATION, cut_part, media_of, send_for_ever, tracks};
 pub use http::{Reply, Stream, fetch_with, get, try_get};
 pub use link::{LinkViewer, WATCHER_BUFFER};
+pub use nats::NatsServer;
+pub use node::TestNode;
 pub use signal::{SignalClient, refused_upgrade, upgrade_with};
 pub use turn::{TurnClient, mapped_address};
 
@@ -43,6 +49,20 @@ pub async fn within<T>(what: &str, event: impl Future<Output = T>) -> T {
         panic!("{what} did not happen within {PATIENCE:?}");
     };
     value
+}
+
+/// Asks until the answer is yes.
+///
+/// # Panics
+/// When it takes longer than [`PATIENCE`].
+pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let asking = async {
+        let mut beat = tokio::time::interval(Duration::from_millis(20));
+        while !is_so().await {
+            beat.tick().await;
+        }
+    };
+    within(what, asking).await;
 }
 
 fn config(directory: &Path, toml: &str) -> Config {

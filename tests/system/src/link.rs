@@ -70,6 +70,17 @@ impl LinkViewer {
         }
     }
 
+    /// Goes on over another socket, as a viewer does whose tracker went away.
+    pub fn come_back(&mut self, client: SignalClient) {
+        let now = self.now();
+        (self.socket, self.is_closed) = (client.socket, false);
+        self.session.link_opened(PeerId::SERVER, now);
+        for bytes in client.from_server {
+            self.received_len += bytes.len() as u64;
+            self.session.receive(PeerId::SERVER, &bytes, now);
+        }
+    }
+
     /// Sends a message that no session would.
     pub async fn send_raw(&mut self, message: Message) {
         // The tracker may close while it is on its way.

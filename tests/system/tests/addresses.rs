@@ -41,7 +41,7 @@ async fn serve_to(address: &str, store: &Arc<Store>) -> SocketAddr {
     let (channels, ends) = Channels::new(vec![setup]);
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let budget = Arc::new(EgressBudget::new(RateLimit::UNLIMITED));
-    let registry = Arc::new(Registry::new(&channels, 10, 1));
+    let registry = Arc::new(Registry::new(&channels, 10, 1, None));
     let common = Common {
         store: Arc::clone(store),
         budget: Arc::clone(&budget),
@@ -53,7 +53,7 @@ async fn serve_to(address: &str, store: &Arc<Store>) -> SocketAddr {
     for end in ends {
         let banned = registry.evicted(end.channel().id());
         let (doubted, _) = mpsc::channel(1);
-        servers.start(end, Ties { banned, doubted }, &common).unwrap();
+        servers.start(end, Ties { banned, doubted, outlet: None }, &common).unwrap();
     }
     let routes = http::router(Http {
         channels,

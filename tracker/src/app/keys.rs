@@ -60,6 +60,8 @@ keys! {
     relay_viewer_limit => AtRestart,
     relay_address_limit => AtRestart,
     relay_private => AtRestart,
+    nats => AtRestart,
+    nats_credentials => AtRestart,
     channel => AtOnce,
 }
 

@@ -11,13 +11,14 @@ use tokio_util::sync::CancellationToken;
 use super::keys::{Effect, KEYS};
 use super::{StreamKey, live_setup, stream_key};
 use crate::channel::{ChannelEnd, ChannelSetup, Channels};
+use crate::cluster::Outlet;
 use crate::config::{ChannelConfig, Config, DEMO_CHANNEL};
 use crate::door::Door;
 use crate::http::{Addresses, Announces, Entrance};
 use crate::metrics::Refusals;
 use crate::relay::IceServers;
 use crate::server_peer::{Common, ServerPeers, Ties};
-use crate::signal::Registry;
+use crate::signal::{Abroad, Registry};
 use crate::store::StoreError;
 
 /// Viewers of one channel that wait for others to be told that they do not answer: a cable with a whole office behind it.
@@ -58,6 +59,7 @@ pub(super) struct Live {
     pub(super) servers: Arc<ServerPeers>,
     pub(super) common: Common,
     pub(super) door: Door,
+    pub(super) refusals: Refusals,
     pub(super) entrance: Entrance,
     pub(super) viewers: Addresses,
     pub(super) announces: Option<Announces>,
@@ -102,14 +104,14 @@ impl Live {
         config: &Config,
         channels: Channels,
         common: Common,
-        refusals: &Refusals,
         ice_servers: &IceServers,
+        abroad: Option<&Abroad>,
     ) -> Result<Self, getrandom::Error> {
         let (connections, sockets) = (config.connection_limit, config.address_limit);
-        let door = Door::new(config);
+        let (door, refusals) = (Door::new(config), Refusals::default());
         let swarms = || Swarms::new(cardume_webtorrent::INTERVAL_DEFAULT);
         Ok(Self {
-            registry: Arc::new(Registry::new(&channels, config.viewer_limit, getrandom::u64()?)),
+            registry: Arc::new(Registry::new(&channels, config.viewer_limit, getrandom::u64()?, abroad)),
             entrance: Entrance::new(connections, sockets, door.clone(), refusals.clone()),
             viewers: Addresses::new(sockets),
             announces: config.webtorrent.then(|| Announces::new(swarms(), connections)),
@@ -120,18 +122,19 @@ impl Live {
             channels,
             common,
             door,
+            refusals,
         })
     }
 
-    /// Starts what a channel of the table needs.
-    pub(super) fn open(&self, end: ChannelEnd) -> Result<(), getrandom::Error> {
+    /// Starts what a channel of the table needs; with a way to other nodes, if there are any.
+    pub(super) fn open(&self, end: ChannelEnd, outlet: Option<Outlet>) -> Result<(), getrandom::Error> {
         let id = end.channel().id().clone();
         let common = Common { stop: self.common.stop.child_token(), ..self.common.clone() };
         // Whom signalling has evicted, the server peer does not feed.
         let banned = self.registry.evicted(&id);
         let (doubted, doubts) = mpsc::channel(DOUBT_LIMIT);
         common.tasks.spawn(self.registry.spread_doubts(&id, doubts));
-        self.servers.start(end, Ties { banned, doubted }, &common)?;
+        self.servers.start(end, Ties { banned, doubted, outlet }, &common)?;
         let stop = common.stop.clone();
         common.tasks.spawn(self.registry.announce_changes(&id, self.channels.clone(), stop));
         lock(&self.stops).insert(id, common.stop);
@@ -141,6 +144,9 @@ impl Live {
     /// Takes over what can be changed now.
     pub(super) fn reload(&self, new: &Config) -> Result<Reloaded, ReloadError> {
         let mut old = lock(&self.config);
+        // A cluster's nodes agree on its channels when they start.
+        let agreed = old.nats.is_some().then(|| Config { channel: old.channel.clone(), ..new.clone() });
+        let new = agreed.as_ref().unwrap_or(new);
         // All that can fail comes first.
         let plan = self.plan_channels(&old, new)?;
         let names = |effect: Effect| -> Vec<String> {
@@ -225,7 +231,7 @@ impl Live {
         for (_, setup) in plan.added {
             let end = self.channels.add(setup);
             self.registry.add(end.channel());
-            self.open(end)?;
+            self.open(end, None)?;
         }
         Ok(())
     }

@@ -139,19 +139,21 @@ impl IntoResponse for HlsError {
 }
 
 impl Hls {
-    fn snapshots(&self, channel: &str) -> Result<Snapshots, HlsError> {
+    /// The channel, which is wanted from now on, with what is shown of it.
+    fn snapshots(&self, channel: &str) -> Result<(Arc<Channel>, Snapshots), HlsError> {
         let id = channel.parse::<ChannelId>().ok();
         let found = id.and_then(|id| self.channels.find(&id));
         let found = found.ok_or_else(|| HlsError::UnknownChannel(channel.to_owned()))?;
+        found.ask();
         let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
         // One that was added, or taken away and added anew, is followed from the first time that it is asked for.
         if let Some(known) = followed.get(found.id()).filter(|known| Arc::ptr_eq(&known.channel, &found)) {
-            return Ok(known.snapshots.clone());
+            return Ok((found, known.snapshots.clone()));
         }
-        let (id, new) = (found.id().clone(), Followed::new(found));
+        let new = Followed::new(Arc::clone(&found));
         let snapshots = new.snapshots.clone();
-        followed.insert(id, new);
-        Ok(snapshots)
+        followed.insert(found.id().clone(), new);
+        Ok((found, snapshots))
     }
 
     fn playlist(&self, text: String) -> Result<Response, HlsError> {
@@ -199,7 +201,8 @@ async fn playlist(
     Path((channel, name)): Path<(String, String)>,
     Query(directives): Query<Directives>,
 ) -> Result<Response, HlsError> {
-    let mut snapshots = hls.snapshots(&channel)?;
+    let (channel, mut snapshots) = hls.snapshots(&channel)?;
+    come(&channel, &mut snapshots).await?;
     let presentation = begun(&mut snapshots).await?;
     let name = name.strip_suffix(".m3u8").ok_or(HlsError::NoSuchFile)?;
     if name == "index" {
@@ -209,6 +212,15 @@ async fn playlist(
     let presentation = reached(&mut snapshots, presentation, track, &directives).await?;
     let rendition = presentation.rendition(track).ok_or(HlsError::NoSuchFile)?;
     hls.playlist(playlist::media(&presentation, rendition))
+}
+
+/// Waits for a broadcast that another node has: it is on its way since somebody asks for it.
+async fn come(channel: &Channel, snapshots: &mut Snapshots) -> Result<(), HlsError> {
+    if channel.elsewhere().borrow().is_none() {
+        return Ok(());
+    }
+    let coming = timeout(BEGIN_TIMEOUT, snapshots.wait_for(|now| !now.renditions.is_empty()));
+    coming.await.map_err(|_| HlsError::TimedOut)?.map(|_| ()).map_err(|_| HlsError::NotLive)
 }
 
 /// The presentation once it has something to play.
@@ -278,7 +290,7 @@ async fn file(
     State(hls): State<Hls>,
     Path((channel, track, epoch, name)): Path<(String, u8, u32, String)>,
 ) -> Result<Response, HlsError> {
-    let mut snapshots = hls.snapshots(&channel)?;
+    let (_, mut snapshots) = hls.snapshots(&channel)?;
     let presentation = Arc::clone(&snapshots.borrow());
     let (track, epoch) = (TrackId(track), Epoch(epoch));
     let rendition = presentation.rendition(track).ok_or(HlsError::Gone)?;

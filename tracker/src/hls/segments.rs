@@ -47,7 +47,7 @@ pub(super) struct Rendition {
     pub(super) track: Arc<Track>,
     /// Whole segments, oldest first, numbered without gaps.
     closed: VecDeque<Arc<Segment>>,
-    /// The segment under way; has a part at least, unless it is the very first.
+    /// The segment under way; has a part at least, unless it is the very first or follows a gap.
     open: Segment,
     /// The longest part so far, in microseconds.
     longest_part_us: u64,
@@ -297,7 +297,12 @@ impl Rendition {
     }
 
     fn push(&mut self, part: WindowPart, boundaries: Option<&[u64]>) {
+        let follows = part.sequence == self.next_sequence;
         self.next_sequence = part.sequence.saturating_add(1);
+        if !follows && !self.open.parts.is_empty() {
+            // What was lost on the way from another node: a segment has no hole, so the next begins where decoding can.
+            self.close();
+        }
         if self.open.parts.is_empty() && !part.cut.is_independent {
             // Nothing can be played from here.
             return;

@@ -2,47 +2,81 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use cardume_media::{Catalog, CutPart, PartId, Publisher, Track};
+use cardume_media::{CutPart, PartId};
 use cardume_swarm::{Config, Event, Instant, Session, Stats};
-use cardume_wire::{Epoch, PeerId};
+use cardume_wire::{PeerId, TrackId};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::adoption::{Adoption, Progress};
 use super::link::Link;
+use super::onair::Admitted;
 use super::{Common, Ties};
 use crate::channel::{ChannelEnd, Start};
-use crate::clock::{unix_seconds, wall_time};
 use crate::egress::{EgressBudget, Share, Terms};
 use crate::film::FilmFile;
 use crate::store::Store;
-use crate::window::Window;
 
 /// What links and statistics ask of the actor. A link's `number` tells it from a later one of the same peer.
 #[derive(Debug)]
 pub(super) enum Command {
-    Opened { peer: PeerId, link: Link, taken: oneshot::Sender<bool> },
-    Received { peer: PeerId, number: u64, bytes: Bytes },
-    Backlog { peer: PeerId, number: u64, len: usize },
-    Closed { peer: PeerId, number: u64 },
+    Opened {
+        peer: PeerId,
+        link: Link,
+        taken: oneshot::Sender<bool>,
+    },
+    Received {
+        peer: PeerId,
+        number: u64,
+        bytes: Bytes,
+    },
+    Backlog {
+        peer: PeerId,
+        number: u64,
+        len: usize,
+    },
+    Closed {
+        peer: PeerId,
+        number: u64,
+    },
     Stats(oneshot::Sender<Stats>),
+    /// What another node publishes.
+    Adopt {
+        messages: Vec<Bytes>,
+        reply: oneshot::Sender<Progress>,
+    },
+    /// It does not any more.
+    Abandon,
+    /// Another node has a newer broadcast than ours.
+    Yield,
+    /// What is here, for another node.
+    Held {
+        next: BTreeMap<TrackId, u32>,
+        span: Duration,
+        reply: oneshot::Sender<Vec<Bytes>>,
+    },
 }
 
 /// One channel's server peer.
 #[derive(Debug)]
 pub(super) struct Actor {
-    end: ChannelEnd,
-    store: Arc<Store>,
-    session: Session,
+    pub(super) end: ChannelEnd,
+    pub(super) store: Arc<Store>,
+    pub(super) session: Session,
     began_at: tokio::time::Instant,
     links: BTreeMap<PeerId, Link>,
     link_limit: usize,
-    ties: Ties,
+    pub(super) ties: Ties,
     /// Parts of the broadcast that is on.
-    parts: Option<mpsc::Receiver<CutPart>>,
-    has_broadcast: bool,
+    pub(super) parts: Option<mpsc::Receiver<CutPart>>,
+    /// Broadcasts that may begin as soon as they have a number.
+    pub(super) admissions: JoinSet<Admitted>,
+    pub(super) adoption: Adoption,
+    pub(super) has_broadcast: bool,
     film: Option<Arc<FilmFile>>,
     /// Parts of the film that are being read.
     reads: JoinSet<(PartId, std::io::Result<Bytes>)>,
@@ -70,6 +104,8 @@ impl Actor {
             link_limit: common.link_limit,
             ties,
             parts: None,
+            admissions: JoinSet::new(),
+            adoption: Adoption::default(),
             has_broadcast: false,
             film: None,
             reads: JoinSet::new(),
@@ -95,7 +131,8 @@ impl Actor {
                     Some(part) => self.publish(part),
                     None => self.end_broadcast(),
                 },
-                Some(start) = self.end.next_start(), if self.parts.is_none() => self.start(start).await,
+                Some(start) = self.end.next_start(), if self.is_free() => self.start(start).await,
+                Some(Ok(admitted)) = self.admissions.join_next() => self.begin(admitted),
                 Some(Ok((part, media))) = self.reads.join_next() => self.part_read(part, media),
                 Some(command) = commands.recv() => self.handle(command),
             }
@@ -126,6 +163,15 @@ impl Actor {
                 // Whoever asked may have gone.
                 let _ = reply.send(self.session.stats(now));
             }
+            Command::Adopt { messages, reply } => {
+                // As above, and below.
+                let _ = reply.send(self.adopt(&messages));
+            }
+            Command::Held { next, span, reply } => {
+                let _ = reply.send(self.held(&next, span));
+            }
+            Command::Abandon => self.abandon(),
+            Command::Yield => self.end_broadcast(),
             Command::Received { .. } | Command::Backlog { .. } | Command::Closed { .. } => {}
         }
     }
@@ -158,9 +204,14 @@ impl Actor {
         self.links.get(&peer).is_some_and(|link| link.number == number)
     }
 
+    /// Whether another broadcast may begin.
+    fn is_free(&self) -> bool {
+        self.parts.is_none() && self.admissions.is_empty()
+    }
+
     async fn start(&mut self, start: Start) {
         match start {
-            Start::Broadcast { tracks, parts } => self.start_broadcast(tracks, parts).await,
+            Start::Broadcast { tracks, parts } => self.admit(tracks, parts).await,
             Start::Film(film) => self.start_film(film),
         }
     }
@@ -189,56 +240,6 @@ impl Actor {
                 channel = %self.end.channel().id(),
                 "the film cannot be read as it was at start: {reason}; put it back or restart the tracker"
             );
-        }
-    }
-
-    async fn start_broadcast(&mut self, tracks: Vec<Track>, parts: mpsc::Receiver<CutPart>) {
-        let Some(epoch) = self.next_epoch().await else { return };
-        let catalog = match Catalog::new(epoch, tracks) {
-            Ok(catalog) => catalog,
-            // Refused at the door already; dropping `parts` tells the sender.
-            Err(error) => return tracing::error!(channel = %self.end.channel().id(), "no broadcast: {error}"),
-        };
-        let tracks: Vec<_> = catalog.tracks().iter().map(|track| track.codec.as_str()).collect();
-        tracing::info!(channel = %self.end.channel().id(), epoch = epoch.0, tracks = tracks.join(" "), "on air");
-        let window = Window::new(epoch, catalog.tracks());
-        self.has_broadcast = true;
-        self.parts = Some(parts);
-        self.session.set_clock(wall_time(), self.now());
-        self.session.start_broadcast(Publisher::new(self.end.signing_key().clone(), catalog), self.now());
-        self.end.update_window(|now| *now = window);
-    }
-
-    async fn next_epoch(&self) -> Option<Epoch> {
-        let (store, channel) = (Arc::clone(&self.store), self.end.channel().id().clone());
-        let seconds = unix_seconds(wall_time());
-        let next = tokio::task::spawn_blocking(move || store.next_epoch(&channel, seconds)).await;
-        match next {
-            Ok(Ok(epoch)) => Some(epoch),
-            // Without a number that has never been used nobody could tell the broadcast from an older one.
-            Ok(Err(error)) => {
-                let error = anyhow::Error::from(error);
-                tracing::error!(channel = %self.end.channel().id(), "no broadcast: {error:#}");
-                None
-            }
-            Err(_) => None,
-        }
-    }
-
-    fn publish(&mut self, part: CutPart) {
-        let now = self.now();
-        self.session.set_clock(wall_time(), now);
-        match self.session.publish(&part, now) {
-            Ok(()) => self.end.update_window(|window| window.push(part)),
-            Err(error) => tracing::warn!(channel = %self.end.channel().id(), "a part is left out: {error}"),
-        }
-    }
-
-    fn end_broadcast(&mut self) {
-        if self.parts.take().is_some() {
-            tracing::info!(channel = %self.end.channel().id(), "off air");
-            self.session.end_broadcast(self.now());
-            self.end.update_window(|window| window.is_live = false);
         }
     }
 
@@ -299,13 +300,13 @@ impl Actor {
         self.session.set_uplink_limit(self.budget.share(), self.now());
     }
 
-    fn now(&self) -> Instant {
+    pub(super) fn now(&self) -> Instant {
         Instant::from_micros(u64::try_from(self.began_at.elapsed().as_micros()).unwrap_or(u64::MAX))
     }
 
     fn timeout_at(&self) -> Option<tokio::time::Instant> {
         let at = self.session.poll_timeout()?;
-        self.began_at.checked_add(std::time::Duration::from_micros(at.as_micros()))
+        self.began_at.checked_add(Duration::from_micros(at.as_micros()))
     }
 }
 

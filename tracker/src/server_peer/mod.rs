@@ -4,7 +4,9 @@
 //! Knows nothing of signalling. Whose link it is has been settled before it gets here.
 
 mod actor;
+mod adoption;
 mod link;
+mod onair;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,10 +20,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::channel::ChannelEnd;
+use crate::cluster::Outlet;
 use crate::egress::{Egress, EgressBudget, Meter};
 use crate::store::Store;
 
 use actor::{Actor, Command};
+pub use adoption::Progress;
 pub use link::{Carrier, Intake};
 
 /// Commands that may wait for a channel's task; links wait when it is full. With whole messages of 64 KiB, 16 MiB.
@@ -54,6 +58,8 @@ pub struct Ties {
     pub banned: Banned,
     /// Takes those that do not answer it.
     pub doubted: mpsc::Sender<PeerId>,
+    /// The way to other nodes; `None` where there are none.
+    pub outlet: Option<Outlet>,
 }
 
 /// The server peers of all channels.

@@ -3,11 +3,13 @@
 //! Knows nothing of media. [`Registry`] holds who is here; for each of them a [`Viewer`] hears and
 //! [`News`] tells what the protocol of [`cardume_wire::signal`] says. Sockets are not seen here.
 
+mod abroad;
 mod limits;
 mod registry;
 mod swarm;
 mod viewer;
 
+pub use abroad::{Abroad, Letter, News as NodeNews, Outward};
 pub use registry::Registry;
 pub(crate) use swarm::to_json;
 pub use swarm::{JoinError, ReportTotals};

@@ -9,8 +9,10 @@ use cardume_wire::{ChannelId, PeerId};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::abroad::{Abroad, Letter, News};
 use super::swarm::{ReportTotals, Swarm, to_json};
 use crate::channel::{Channel, Channels};
+use crate::node::NodeId;
 
 /// Shortest time between two `channel` messages that only count viewers anew.
 ///
@@ -22,6 +24,8 @@ const COUNT_INTERVAL: Duration = Duration::from_secs(2);
 pub struct Registry {
     swarms: RwLock<BTreeMap<ChannelId, Arc<Swarm>>>,
     terms: Mutex<Terms>,
+    /// `None` without other nodes.
+    abroad: Option<Abroad>,
 }
 
 /// What new swarms begin with.
@@ -32,9 +36,11 @@ struct Terms {
 }
 
 impl Registry {
-    /// Empty swarms for these channels; `seed` makes peer ids, so it must not be guessable.
-    pub fn new(channels: &Channels, viewer_limit: u32, seed: u64) -> Self {
-        let registry = Self { swarms: RwLock::default(), terms: Mutex::new(Terms { viewer_limit, seed }) };
+    /// Empty swarms for these channels; `seed` makes peer ids, so it must not be guessable. In a cluster `abroad` takes what other
+    /// nodes should hear.
+    pub fn new(channels: &Channels, viewer_limit: u32, seed: u64, abroad: Option<&Abroad>) -> Self {
+        let terms = Mutex::new(Terms { viewer_limit, seed });
+        let registry = Self { swarms: RwLock::default(), terms, abroad: abroad.cloned() };
         channels.iter().for_each(|channel| registry.add(&channel));
         registry
     }
@@ -43,7 +49,9 @@ impl Registry {
     pub fn add(&self, channel: &Arc<Channel>) {
         let mut terms = self.terms();
         terms.seed = terms.seed.wrapping_add(1);
-        let swarm = Swarm::new(Arc::clone(channel), as_len(terms.viewer_limit), terms.seed);
+        // Another node's film of the same name is another film.
+        let abroad = self.abroad.clone().filter(|_| channel.is_for_senders());
+        let swarm = Swarm::new(Arc::clone(channel), as_len(terms.viewer_limit), terms.seed, abroad);
         drop(terms);
         let mut swarms = self.swarms.write().unwrap_or_else(PoisonError::into_inner);
         swarms.insert(channel.id().clone(), Arc::new(swarm));
@@ -103,6 +111,44 @@ impl Registry {
         }
     }
 
+    /// Takes what another node has for a viewer of ours, or about it.
+    pub fn receive(&self, channel: &ChannelId, node: NodeId, to: PeerId, letter: Letter) {
+        if let Some(swarm) = self.shared(channel) {
+            swarm.receive(node, to, letter);
+        }
+    }
+
+    /// Takes what another node tells of its viewers.
+    pub fn hear(&self, channel: &ChannelId, node: NodeId, news: &News) {
+        if let Some(swarm) = self.shared(channel) {
+            swarm.hear(node, news);
+        }
+    }
+
+    /// Tells the other nodes of our viewers, and forgets what they told long ago.
+    pub fn exchange_samples(&self) {
+        for swarm in self.all() {
+            if let Some(sample) = swarm.sample_for_others() {
+                swarm.tell_others(sample);
+            }
+            swarm.count_elsewhere();
+        }
+    }
+
+    /// A node is gone, with what it told.
+    pub fn forget_node(&self, node: NodeId) {
+        self.all().iter().for_each(|swarm| swarm.forget_node(node));
+    }
+
+    /// The swarm, if it has a part at other nodes.
+    fn shared(&self, channel: &ChannelId) -> Option<Arc<Swarm>> {
+        self.swarm(channel).filter(|swarm| swarm.channel().is_for_senders())
+    }
+
+    fn all(&self) -> Vec<Arc<Swarm>> {
+        self.swarms.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
     /// Tells a channel's viewers how it changes, until `stop`.
     pub fn announce_changes(
         &self,
@@ -148,8 +194,14 @@ async fn announce(swarm: &Swarm, channels: &Channels) {
 }
 
 async fn live_other_than(swarm: &Swarm, is_live: bool) {
-    let mut window = swarm.channel().window();
-    if window.wait_for(|window| window.is_live != is_live).await.is_err() {
-        std::future::pending::<()>().await;
+    let (mut window, mut elsewhere) = (swarm.channel().window(), swarm.channel().elsewhere());
+    while swarm.channel().is_live() == is_live {
+        let changed = tokio::select! {
+            changed = window.changed() => changed,
+            changed = elsewhere.changed() => changed,
+        };
+        if changed.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Who watches one channel now.
 
+mod remote;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,8 +17,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::abroad::{Abroad, Letter, News};
 use super::limits::OUTBOX_LIMIT;
 use crate::channel::Channel;
+use remote::Remotes;
 
 /// Neighbours suggested at once; the overlay wants 8 to 16.
 pub(super) const NEIGHBOURS_SUGGESTED: usize = 8;
@@ -77,6 +81,8 @@ pub(super) struct Swarm {
     channel: Arc<Channel>,
     viewer_limit: AtomicUsize,
     members: Mutex<Members>,
+    /// `None` without other nodes.
+    abroad: Option<Abroad>,
     /// The channel's newest `channel` message, already as JSON.
     pub(super) announcement: watch::Sender<Utf8Bytes>,
 }
@@ -92,6 +98,8 @@ struct Members {
     n_sessions: u64,
     totals: ReportTotals,
     random: ChaCha8Rng,
+    /// Nobody without other nodes.
+    remotes: Remotes,
 }
 
 #[derive(Debug)]
@@ -108,10 +116,12 @@ struct Member {
     blamed_by: BTreeSet<PeerId>,
     /// The last time.
     blamed_at: Option<Instant>,
+    /// Media bytes that it sent to neighbours, by its last report.
+    sent_len: u64,
 }
 
 impl Swarm {
-    pub(super) fn new(channel: Arc<Channel>, viewer_limit: usize, seed: u64) -> Self {
+    pub(super) fn new(channel: Arc<Channel>, viewer_limit: usize, seed: u64, abroad: Option<Abroad>) -> Self {
         let announcement = watch::Sender::new(to_json(&FromTracker::Channel { channel: channel.describe() }));
         let members = Members {
             by_id: BTreeMap::new(),
@@ -121,9 +131,10 @@ impl Swarm {
             n_sessions: 0,
             totals: ReportTotals::default(),
             random: ChaCha8Rng::seed_from_u64(seed),
+            remotes: Remotes::default(),
         };
         let viewer_limit = AtomicUsize::new(viewer_limit);
-        Self { channel, viewer_limit, members: Mutex::new(members), announcement }
+        Self { channel, viewer_limit, members: Mutex::new(members), abroad, announcement }
     }
 
     pub(super) fn channel(&self) -> &Arc<Channel> {
@@ -155,42 +166,57 @@ impl Swarm {
             let peer = resumed.unwrap_or_else(|| members.new_id());
             (peer, members.insert(peer, outbox, closing.clone()))
         };
+        if resumed.is_some() {
+            self.tell_others(News::Resumed { peer });
+        }
         self.count();
         Ok(Membership { swarm: Arc::clone(self), peer, session, inbox, closing })
     }
 
-    /// Passes an offer, an answer or a candidate of one member on to another.
+    /// Passes an offer, an answer or a candidate of one member on to another, or to a peer of another node.
     ///
     /// # Errors
-    /// [`Gone`] when `to` is not here; also when it reads too slowly, and then it is closed. Who is evicted or
+    /// [`Gone`] when `to` is not known; also when it reads too slowly, and then it is closed. Who is evicted or
     /// suspected finds nobody, and is found by nobody.
     pub(super) fn introduce(&self, from: PeerId, to: PeerId, message: &FromTracker) -> Result<(), Gone> {
-        let json = to_json(message);
         let mut members = self.lock();
         if members.is_shunned(from) || members.is_shunned(to) {
             return Err(Gone);
         }
-        members.deliver(to, json)?;
+        match members.remotes.node_of(to).filter(|_| !members.by_id.contains_key(&to)) {
+            Some(_) if !self.reaches_others() => return Err(Gone),
+            Some(node) => self.write(node, to, Letter::Tell { message: message.clone() }),
+            None => members.deliver(to, to_json(message))?,
+        }
         if matches!(message, FromTracker::Offer { .. } | FromTracker::Answer { .. }) {
             members.note_contact(from, to);
         }
         Ok(())
     }
 
-    /// Up to [`NEIGHBOURS_SUGGESTED`] members at random, other than these; none for an evicted member.
+    /// Up to [`NEIGHBOURS_SUGGESTED`] members at random, other than these, and some peers of other nodes; none for an evicted
+    /// member.
     pub(super) fn neighbours(&self, of: PeerId, without: &[PeerId]) -> Vec<PeerId> {
         let mut members = self.lock();
         if members.is_evicted(of) {
             return Vec::new();
         }
-        members.sample(NEIGHBOURS_SUGGESTED.min(NEIGHBOUR_LIMIT), of, without)
+        let chosen = members.sample(NEIGHBOURS_SUGGESTED.min(NEIGHBOUR_LIMIT), of, without);
+        if self.reaches_others() { members.mix(chosen, of, without) } else { chosen }
     }
 
-    /// Records that `by` accuses `peer` of wrong media. Counts when `peer` wanted a link with `by`, or agreed to one, and
-    /// `by` is not evicted itself.
+    /// Records that `by` accuses `peer` of wrong media; of a peer of another node, that node does. Counts when `peer` wanted a
+    /// link with `by`, or agreed to one, and `by` is not evicted itself.
     pub(super) fn blame(&self, by: PeerId, peer: PeerId) {
         let mut members = self.lock();
         if members.is_evicted(by) || members.is_evicted(peer) {
+            return;
+        }
+        if let Some(node) = members.remotes.node_of(peer).filter(|_| !members.by_id.contains_key(&peer)) {
+            // Only of our own: what another node passes on about a peer that left us goes no further.
+            if members.by_id.contains_key(&by) {
+                self.write(node, peer, Letter::Blame { by });
+            }
             return;
         }
         let Some(member) = members.by_id.get_mut(&peer).filter(|member| member.contacts.contains(&by)) else {
@@ -201,16 +227,25 @@ impl Swarm {
         }
         member.blamed_at = Some(Instant::now());
         let is_evicted = member.blamed_by.len() >= BLAME_LIMIT;
-        members.tell_blame(peer, is_evicted);
+        self.tell_contacts(&members, peer, &FromTracker::Blamed { peer, is_evicted });
         if is_evicted {
             tracing::warn!(channel = %self.channel.id(), %peer, "evicted: {BLAME_LIMIT} viewers blame it for wrong media");
             members.evict(peer);
+            self.tell_others(News::Evicted { peer });
         }
     }
 
     /// Tells those whom the peer offered or answered that it does not answer the server peer.
     pub(super) fn tell_doubted(&self, peer: PeerId) {
-        self.lock().tell_contacts(peer);
+        self.tell_contacts(&self.lock(), peer, &FromTracker::Lost { peer });
+    }
+
+    /// Tells those whom the peer offered or answered that it is lost, unless a newer session has taken its place.
+    fn tell_lost(&self, peer: PeerId, session: u64) {
+        let members = self.lock();
+        if members.by_id.get(&peer).is_some_and(|member| member.session == session) {
+            self.tell_contacts(&members, peer, &FromTracker::Lost { peer });
+        }
     }
 
     /// The peers that are evicted now; wakes when there are more.
@@ -218,8 +253,12 @@ impl Swarm {
         self.lock().evicted.subscribe()
     }
 
-    pub(super) fn report(&self, report: &Report) {
-        self.lock().totals.add(report);
+    pub(super) fn report(&self, by: PeerId, report: &Report) {
+        let mut members = self.lock();
+        members.totals.add(report);
+        if let Some(member) = members.by_id.get_mut(&by) {
+            member.sent_len = report.sent_len;
+        }
     }
 
     pub(super) fn totals(&self) -> ReportTotals {
@@ -285,6 +324,7 @@ impl Members {
             contacts: VecDeque::new(),
             blamed_by: BTreeSet::new(),
             blamed_at: None,
+            sent_len: 0,
         };
         self.order.push(peer);
         self.by_id.insert(peer, member);
@@ -304,23 +344,6 @@ impl Members {
         self.order.swap_remove(member.index);
         if let Some(moved) = self.order.get(member.index).and_then(|moved| self.by_id.get_mut(moved)) {
             moved.index = member.index;
-        }
-    }
-
-    /// Tells those whom the peer offered or answered that it is lost, unless a newer session has taken its place.
-    fn tell_lost(&self, peer: PeerId, session: u64) {
-        if self.by_id.get(&peer).is_some_and(|member| member.session == session) {
-            self.tell_contacts(peer);
-        }
-    }
-
-    /// Tells those whom the peer offered or answered that it is lost.
-    fn tell_contacts(&self, peer: PeerId) {
-        let Some(lost) = self.by_id.get(&peer) else { return };
-        let json = to_json(&FromTracker::Lost { peer });
-        for contact in lost.contacts.iter().filter_map(|contact| self.by_id.get(contact)) {
-            // Whose outbox is full finds out by itself: nobody is closed for what others did.
-            let _ = contact.outbox.try_send(json.clone());
         }
     }
 
@@ -353,16 +376,6 @@ impl Members {
         self.is_evicted(peer) || blamed_at.is_some_and(|at| at.elapsed() < SUSPECTED_FOR)
     }
 
-    /// Tells those whom the peer offered or answered that it is blamed.
-    fn tell_blame(&self, peer: PeerId, is_evicted: bool) {
-        let Some(blamed) = self.by_id.get(&peer) else { return };
-        let json = to_json(&FromTracker::Blamed { peer, is_evicted });
-        for contact in blamed.contacts.iter().filter_map(|contact| self.by_id.get(contact)) {
-            // Whose outbox is full finds out by itself: nobody is closed for what others did.
-            let _ = contact.outbox.try_send(json.clone());
-        }
-    }
-
     fn evict(&self, peer: PeerId) {
         self.evicted.send_modify(|evicted| {
             evicted.insert(peer);
@@ -389,13 +402,6 @@ impl Members {
             }
         }
         chosen
-    }
-
-    /// A random index below `n`, which is not 0.
-    fn below(&mut self, n: usize) -> usize {
-        // The bias is below n / 2^64.
-        let n = n.max(1) as u64;
-        usize::try_from(self.random.next_u64() % n).unwrap_or(0)
     }
 
     fn swap(&mut self, left: usize, right: usize) {
@@ -452,7 +458,7 @@ impl Membership {
 
     /// Tells those whom it offered or answered that it is lost; for just before the place is given up.
     pub(super) fn tell_lost(&self) {
-        self.swarm.lock().tell_lost(self.peer, self.session);
+        self.swarm.tell_lost(self.peer, self.session);
     }
 }
 

@@ -237,7 +237,7 @@ impl Viewer {
         let now = Instant::now();
         if self.reported_at.is_none_or(|last| now.duration_since(last) >= REPORT_INTERVAL) {
             self.reported_at = Some(now);
-            self.swarm.report(report);
+            self.swarm.report(self.peer, report);
         }
     }
 }

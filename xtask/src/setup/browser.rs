@@ -1,4 +1,4 @@
-//! What only the tests need: a Chromium, its driver, ffmpeg as the sender, and fonts for its clock.
+//! What only the tests need: a Chromium, its driver, ffmpeg as the sender, fonts for its clock, and NATS for several nodes.
 
 use std::{
     env,
@@ -52,6 +52,7 @@ impl TestTools {
             (chromedriver().is_some(), "chromium-driver"),
             (ffmpeg().is_some(), "ffmpeg"),
             (has_font, "fonts-dejavu-core"),
+            (place::program(&["nats-server"]).is_some(), "nats-server"),
         ]
         .into_iter()
         .filter_map(|(is_there, package)| (!is_there).then_some(package))

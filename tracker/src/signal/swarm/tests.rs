@@ -7,6 +7,15 @@ fn swarm(viewer_limit: usize) -> Arc<Swarm> {
 }
 
 fn seeded(viewer_limit: usize, seed: u64) -> Arc<Swarm> {
+    build(viewer_limit, seed, None)
+}
+
+/// One with a way to other nodes.
+pub(super) fn in_cluster(viewer_limit: usize, abroad: Abroad) -> Arc<Swarm> {
+    build(viewer_limit, 1, Some(abroad))
+}
+
+fn build(viewer_limit: usize, seed: u64, abroad: Option<Abroad>) -> Arc<Swarm> {
     let setup = ChannelSetup {
         id: "live".parse().unwrap(),
         title: "Live".to_owned(),
@@ -16,7 +25,7 @@ fn seeded(viewer_limit: usize, seed: u64) -> Arc<Swarm> {
     };
     let (channels, _) = Channels::new(vec![setup]);
     let channel = channels.find(&"live".parse().unwrap()).unwrap();
-    Arc::new(Swarm::new(channel, viewer_limit, seed))
+    Arc::new(Swarm::new(channel, viewer_limit, seed, abroad))
 }
 
 fn n_viewers(swarm: &Swarm) -> u32 {

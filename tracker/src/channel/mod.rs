@@ -3,6 +3,8 @@
 //! Ingest takes a [`Reservation`], turns it into a [`Broadcast`] once it knows the tracks, and publishes parts. The
 //! channel's server peer takes the other end, [`ChannelEnd`].
 
+mod elsewhere;
+
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -16,6 +18,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use crate::film::FilmFile;
 use crate::window::Window;
+use elsewhere::Abroad;
+pub use elsewhere::Elsewhere;
 
 /// Parts that may wait between a sender and the channel's server peer.
 ///
@@ -153,6 +157,7 @@ pub struct Channel {
     air: Arc<Semaphore>,
     starts: mpsc::Sender<Start>,
     window: watch::Receiver<Arc<Window>>,
+    abroad: Abroad,
     changes: watch::Sender<u64>,
 }
 
@@ -191,6 +196,7 @@ impl Channel {
             air: Arc::new(Semaphore::new(1)),
             starts,
             window,
+            abroad: Abroad::default(),
             changes,
         });
         let end = ChannelEnd {
@@ -230,14 +236,14 @@ impl Channel {
         self.target_latency
     }
 
-    /// How many watch.
+    /// How many watch here.
     pub fn n_viewers(&self) -> u32 {
         self.n_viewers.load(Ordering::Relaxed)
     }
 
-    /// Whether somebody is broadcasting on it now.
+    /// Whether somebody is broadcasting on it now, here or at another node.
     pub fn is_live(&self) -> bool {
-        self.window.borrow().is_live
+        self.window.borrow().is_live || self.abroad.elsewhere().is_some()
     }
 
     /// The channel as viewers see it now.
@@ -248,7 +254,7 @@ impl Channel {
             kind: self.kind(),
             duration_ms: self.film_duration().and_then(whole_ms),
             is_live: self.is_live(),
-            n_viewers: self.n_viewers(),
+            n_viewers: self.n_viewers().saturating_add(self.abroad.n_viewers()),
             target_latency_ms: u32::try_from(self.target_latency.as_millis()).unwrap_or(u32::MAX),
             public_key: self.public_key.to_string(),
         }
@@ -278,6 +284,11 @@ impl Channel {
         }
     }
 
+    /// Whether it shows what somebody sends, and not a film of this tracker's own folder.
+    pub fn is_for_senders(&self) -> bool {
+        self.kind() == ChannelKind::Live
+    }
+
     fn kind(&self) -> ChannelKind {
         match self.shown {
             Shown::Live { .. } => ChannelKind::Live,
@@ -297,7 +308,7 @@ impl Channel {
         matches!(&self.shown, Shown::Live { key_digest } if *lock(key_digest) == *digest)
     }
 
-    /// Says how many watch.
+    /// Says how many watch here.
     pub fn set_viewers(&self, n_viewers: u32) {
         if self.n_viewers.swap(n_viewers, Ordering::Relaxed) != n_viewers {
             self.notify();
@@ -307,8 +318,11 @@ impl Channel {
     /// Refuses other senders from now on, before the tracks are known. Dropping it lets them in again.
     ///
     /// # Errors
-    /// [`BroadcastError::Busy`] while another sender holds the channel.
+    /// [`BroadcastError::Busy`] while another sender holds the channel, here or at another node.
     pub fn reserve(self: &Arc<Self>) -> Result<Reservation, BroadcastError> {
+        if self.abroad.elsewhere().is_some_and(|elsewhere| elsewhere.is_sure) {
+            return Err(BroadcastError::Busy);
+        }
         let permit = Arc::clone(&self.air).try_acquire_owned().map_err(|_| BroadcastError::Busy)?;
         Ok(Reservation { channel: Arc::clone(self), _permit: permit })
     }
@@ -387,9 +401,13 @@ impl Broadcast {
     /// Sends one part to all viewers. Waits while [`PART_QUEUE_LIMIT`] parts wait already.
     ///
     /// # Errors
-    /// [`BroadcastError::ShuttingDown`] when the tracker goes down: stop sending.
+    /// [`BroadcastError::ShuttingDown`] when the tracker goes down, [`BroadcastError::Busy`] when another node has a newer
+    /// broadcast of the channel: stop sending.
     pub async fn publish(&mut self, part: CutPart) -> Result<(), BroadcastError> {
-        self.parts.send(part).await.map_err(|_| BroadcastError::ShuttingDown)
+        let is_elsewhere = |channel: &Channel| channel.abroad.elsewhere().is_some();
+        self.parts.send(part).await.map_err(|_| {
+            if is_elsewhere(self.channel()) { BroadcastError::Busy } else { BroadcastError::ShuttingDown }
+        })
     }
 
     /// Ends it and keeps the channel for another broadcast of the same sender.
