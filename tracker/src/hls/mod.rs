@@ -223,15 +223,20 @@ async fn come(channel: &Channel, snapshots: &mut Snapshots) -> Result<(), HlsErr
     coming.await.map_err(|_| HlsError::TimedOut)?.map(|_| ()).map_err(|_| HlsError::NotLive)
 }
 
-/// The presentation once it has something to play.
+/// The presentation once it has whole segments; where these are long, once it has something to play.
 async fn begun(snapshots: &mut Snapshots) -> Result<Arc<Presentation>, HlsError> {
     if snapshots.borrow().renditions.is_empty() {
         return Err(HlsError::NotLive);
     }
-    let begun =
-        timeout(BEGIN_TIMEOUT, snapshots.wait_for(|now| now.has_begun() || now.renditions.is_empty())).await;
-    let presentation = begun.map_err(|_| HlsError::TimedOut)?.map_err(|_| HlsError::NotLive)?;
-    if presentation.renditions.is_empty() { Err(HlsError::NotLive) } else { Ok(Arc::clone(&presentation)) }
+    let is_complete = |now: &Arc<Presentation>| now.has_segments() || now.renditions.is_empty();
+    let waited = timeout(BEGIN_TIMEOUT, snapshots.wait_for(is_complete)).await.map(|now| now.map(drop));
+    let presentation = Arc::clone(&snapshots.borrow());
+    match waited {
+        _ if presentation.renditions.is_empty() => Err(HlsError::NotLive),
+        Ok(Err(_)) => Err(HlsError::NotLive),
+        Err(_) if !presentation.has_begun() => Err(HlsError::TimedOut),
+        Ok(Ok(())) | Err(_) => Ok(presentation),
+    }
 }
 
 /// The presentation once the track has what the directives ask for.

@@ -153,6 +153,12 @@ impl Presentation {
         self.renditions.iter().find(|rendition| rendition.track.id == id)
     }
 
+    /// Whether every rendition has a whole segment: players that find only parts ask anew a second later, for each rendition at
+    /// another time, and hls.js may then stand still for long.
+    pub(super) fn has_segments(&self) -> bool {
+        !self.renditions.is_empty() && self.renditions.iter().all(|it| !it.closed.is_empty())
+    }
+
     /// Whether every rendition has something to play, and a bitrate to tell.
     pub(super) fn has_begun(&self) -> bool {
         let has_begun = |it: &Rendition| !it.open.parts.is_empty() && it.told_bitrate > 0;
