@@ -11,8 +11,10 @@
     reason = "a failed step is a failed test"
 )]
 
+pub mod authority;
 mod broadcast;
 mod http;
+pub mod https;
 mod link;
 mod signal;
 
