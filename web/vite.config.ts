@@ -15,6 +15,7 @@ function trackerAddresses(): Plugin {
         const path = request.url ?? '';
         if (path.startsWith('/watch/')) request.url = '/watch.html';
         else if (path.startsWith('/embed/')) request.url = '/embed.html';
+        else if (path === '/api') request.url = '/api.html';
         else if (path === '/embed.js') request.url = '/src/embed.ts';
         next();
       });
@@ -39,6 +40,7 @@ export default defineConfig({
       preserveEntrySignatures: 'strict',
       input: {
         index: here('./index.html'),
+        api: here('./api.html'),
         watch: here('./watch.html'),
         frame: here('./embed.html'),
         embed: here('./src/embed.ts'),

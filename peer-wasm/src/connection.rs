@@ -21,24 +21,10 @@ const CHANNEL_ID: u16 = 0;
 const EARLY_CANDIDATE_LIMIT: usize = 32;
 
 /// What happened to a [`Connection`].
-#[derive(Debug)]
-pub enum ConnectionEvent {
-    /// Send this offer to the neighbour.
-    Offer(String),
-    /// Send this answer to the neighbour.
-    Answer(String),
-    /// Send this candidate to the neighbour.
-    Candidate(Candidate),
-    /// The data channel is open.
-    Opened(RtcDataChannel),
-    /// It never came to be, or it is gone; to be ended by [`crate::connections::ConnectionCommand::Close`].
-    Failed,
-    /// It was open, and the neighbour, who lost it, set up another that takes its place.
-    Replaced,
-}
+pub type ConnectionEvent = cardume_viewer::ConnectionEvent<RtcDataChannel>;
 
 /// One neighbour's connection. Dropping it closes it.
-pub(crate) struct Connection {
+pub struct Connection {
     inner: RtcPeerConnection,
     /// Candidates that came before the answer to our offer; `None` once the neighbour's description is here.
     early: Option<Vec<Candidate>>,
@@ -82,54 +68,6 @@ impl Connection {
         Some(connection)
     }
 
-    /// Takes the neighbour's answer to our offer; a second one is ignored.
-    pub(crate) fn handle_answer(&mut self, sdp: &str) {
-        let Some(early) = self.early.take() else { return };
-        let applied = self.inner.set_remote_description(&description(RtcSdpType::Answer, sdp));
-        let reporter = Rc::downgrade(&self.reporter);
-        spawn_local(async move {
-            if JsFuture::from(applied).await.is_err() {
-                report(&reporter, ConnectionEvent::Failed);
-            }
-        });
-        for candidate in early {
-            self.handle_candidate(candidate);
-        }
-    }
-
-    /// Takes one of the neighbour's candidates. One that the browser refuses is skipped: others may do.
-    pub(crate) fn handle_candidate(&mut self, candidate: Candidate) {
-        if let Some(early) = &mut self.early {
-            if early.len() < EARLY_CANDIDATE_LIMIT {
-                early.push(candidate);
-            }
-            return;
-        }
-        let init = RtcIceCandidateInit::new(&candidate.candidate);
-        init.set_sdp_mid(candidate.sdp_mid.as_deref());
-        init.set_sdp_m_line_index(candidate.sdp_m_line_index);
-        let added = self.inner.add_ice_candidate_with_opt_rtc_ice_candidate_init(Some(&init));
-        spawn_local(async move {
-            let _ = JsFuture::from(added).await;
-        });
-    }
-
-    /// Whether the data channel has been open.
-    pub(crate) fn is_open(&self) -> bool {
-        self.reporter.channel.borrow().is_none()
-    }
-
-    /// Says nothing more from now on.
-    pub(crate) fn mute(&mut self) {
-        self.listeners.clear();
-        self.reporter.is_muted.set(true);
-    }
-
-    /// Whether this side made the offer and has had no answer yet.
-    pub(crate) fn awaits_answer(&self) -> bool {
-        self.early.is_some()
-    }
-
     fn new(
         peer: PeerId,
         configuration: &RtcConfiguration,
@@ -159,6 +97,51 @@ impl Connection {
         spawn_local(async move {
             report(&reporter, describe.await.map_or(ConnectionEvent::Failed, event));
         });
+    }
+}
+
+impl cardume_viewer::Connection for Connection {
+    fn handle_answer(&mut self, sdp: &str) {
+        let Some(early) = self.early.take() else { return };
+        let applied = self.inner.set_remote_description(&description(RtcSdpType::Answer, sdp));
+        let reporter = Rc::downgrade(&self.reporter);
+        spawn_local(async move {
+            if JsFuture::from(applied).await.is_err() {
+                report(&reporter, ConnectionEvent::Failed);
+            }
+        });
+        for candidate in early {
+            self.handle_candidate(candidate);
+        }
+    }
+
+    fn handle_candidate(&mut self, candidate: Candidate) {
+        if let Some(early) = &mut self.early {
+            if early.len() < EARLY_CANDIDATE_LIMIT {
+                early.push(candidate);
+            }
+            return;
+        }
+        let init = RtcIceCandidateInit::new(&candidate.candidate);
+        init.set_sdp_mid(candidate.sdp_mid.as_deref());
+        init.set_sdp_m_line_index(candidate.sdp_m_line_index);
+        let added = self.inner.add_ice_candidate_with_opt_rtc_ice_candidate_init(Some(&init));
+        spawn_local(async move {
+            let _ = JsFuture::from(added).await;
+        });
+    }
+
+    fn is_open(&self) -> bool {
+        self.reporter.channel.borrow().is_none()
+    }
+
+    fn mute(&mut self) {
+        self.listeners.clear();
+        self.reporter.is_muted.set(true);
+    }
+
+    fn awaits_answer(&self) -> bool {
+        self.early.is_some()
     }
 }
 

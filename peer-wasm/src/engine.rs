@@ -1,338 +1,139 @@
-//! Runs the session: brings it what happens, does what it says. Decides nothing.
+//! The browser as the engine of all viewers knows it: what callbacks report, and whom the engine tells what to do.
 //!
-//! Two things need the window, [`Connections`] and [`Media`]; the engine talks to them in commands and hears events
+//! Two things need the window, connections and the media element; the engine talks to them in commands and hears events
 //! that could be messages, so that it can move to a dedicated worker. All else it owns works in workers.
 
-mod links;
-mod tracker;
-
-use core::time::Duration;
-use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
-use cardume_media::{Catalog, PublicKey, TrackKind};
-use cardume_swarm::{BitsPerSec, ClockEstimator, Event, Instant, Phase, Session, Stats};
-use cardume_wire::signal::{Channel, ChannelKind, FromViewer, NEIGHBOUR_LIMIT};
-use cardume_wire::{PeerId, TrackId, TrackSet};
-use wasm_bindgen::JsValue;
-use web_sys::HtmlVideoElement;
+use cardume_swarm::Instant;
+use cardume_viewer::{Dialler, MediaCommand, MediaEvent, Shell};
+use cardume_wire::{PeerId, link, signal};
+use js_sys::{ArrayBuffer, JsString, Uint8Array};
+use web_sys::{HtmlVideoElement, RtcDataChannel};
 
 use crate::connection::ConnectionEvent;
-use crate::connections::{ConnectionCommand, Connections};
-use crate::event::{PlayerEvent, State};
+use crate::connections::BrowserConnector;
 use crate::link::{Link, LinkEvent};
 use crate::listener::Notify;
-use crate::media_source::{Media, MediaCommand, MediaEvent};
+use crate::media_source::Media;
 use crate::options::Options;
-use crate::renditions::Renditions;
-use crate::signal::Signal;
-use crate::socket::SocketEvent;
-use crate::stats::{ShellFacts, report, stats_to_js};
+use crate::socket::{Socket, SocketEvent};
 
-/// Between looks at the media element: half a part (200 ms), so that the session knows the playhead to less than one.
-const OBSERVE_INTERVAL: Duration = Duration::from_millis(100);
-/// Between reports to the tracker: what the protocol allows.
-const REPORT_INTERVAL: Duration = Duration::from_secs(10);
-/// Sources that the browser may give up, in one broadcast, before the player gives up too. Wild guess.
-const BROKEN_LIMIT: u32 = 5;
+/// One viewer of one channel.
+pub(crate) type Engine = cardume_viewer::Engine<Browser>;
 
-/// Something that happened to one of the engine's parts.
+/// Something that callbacks reported; messages are not yet copied out of JavaScript.
 #[derive(Debug)]
 pub(crate) enum Happening {
-    /// To the line to the tracker, the link to the server peer included.
-    Signal(SocketEvent),
-    /// To a connection that is set up.
+    /// Of the socket to the tracker.
+    Socket(SocketEvent),
+    /// Of a connection that is set up.
     Connection(PeerId, ConnectionEvent),
-    /// To an open link to a neighbour.
+    /// Of an open link to a neighbour.
     Link(PeerId, LinkEvent),
-    /// To the media element.
+    /// Of the media element.
     Media(MediaEvent),
     /// Time went by.
     Tick,
 }
 
-/// One viewer of one channel.
-pub(crate) struct Engine {
-    options: Options,
-    notify: Notify<Happening>,
-    signal: Signal,
-    connections: Connections,
+/// What the engine plays with.
+pub(crate) struct Browser {
     media: Media,
-    links: BTreeMap<PeerId, Link>,
-    viewer: Option<Viewer>,
-    clock: ClockEstimator,
-    /// One message of a neighbour, copied out of JavaScript.
-    scratch: Vec<u8>,
-    observe_at: Instant,
-    state: State,
-    /// As the page was told.
-    renditions: Renditions,
-    has_failed: bool,
-    events: VecDeque<PlayerEvent>,
+    notify: Notify<Happening>,
 }
 
-/// What the welcome brought.
-struct Viewer {
-    id: PeerId,
-    key: PublicKey,
-    channel: Channel,
-    session: Session,
-    began_at: Instant,
-    catalog: Option<Catalog>,
-    /// The session's, as of the last look at the media element.
-    phase: Phase,
-    /// The tracks that are played, as of then.
-    playing: TrackSet,
-    n_broken: u32,
-    reported: Stats,
-    report_at: Instant,
+/// Opens the page's WebSockets.
+pub(crate) struct BrowserDialler {
+    options: Options,
+    notify: Notify<SocketEvent>,
 }
 
-impl Engine {
-    /// Begins to watch in this element.
-    pub(crate) fn new(
-        options: Options,
-        video: HtmlVideoElement,
-        notify: Notify<Happening>,
-        now: Instant,
-    ) -> Self {
-        let (to_signal, to_connections, to_media) = (notify.clone(), notify.clone(), notify.clone());
-        let heard = Rc::new(move |event| to_signal(Happening::Signal(event)));
-        let signal = Signal::new(options.clone(), heard, now);
-        let connected = move |(peer, event)| to_connections(Happening::Connection(peer, event));
-        Self {
-            options,
-            notify,
-            signal,
-            connections: Connections::new(Rc::new(connected)),
-            media: Media::new(video, Rc::new(move |event| to_media(Happening::Media(event)))),
-            links: BTreeMap::new(),
-            viewer: None,
-            clock: ClockEstimator::new(),
-            scratch: Vec::new(),
-            observe_at: now,
-            state: State::Connecting,
-            renditions: Renditions::default(),
-            has_failed: false,
-            events: VecDeque::from([PlayerEvent::State(State::Connecting)]),
+/// Begins to watch in this element.
+pub(crate) fn start(
+    options: Options,
+    video: HtmlVideoElement,
+    notify: Notify<Happening>,
+    now: Instant,
+) -> Engine {
+    let (to_socket, to_connections, to_media) = (notify.clone(), notify.clone(), notify.clone());
+    let heard = Rc::new(move |event| to_socket(Happening::Socket(event)));
+    let connected = move |(peer, event)| to_connections(Happening::Connection(peer, event));
+    let media = Media::new(video, Rc::new(move |event| to_media(Happening::Media(event))));
+    let wish = options.wish.clone();
+    let dialler = BrowserDialler { options, notify: heard };
+    let connector = BrowserConnector::new(Rc::new(connected));
+    Engine::new(wish, Browser { media, notify }, (dialler, connector), now)
+}
+
+/// Brings a happening to the engine, its message copied into WebAssembly's memory.
+pub(crate) fn handle(engine: &mut Engine, happening: Happening, now: Instant) {
+    use cardume_viewer::Happening as H;
+    match happening {
+        Happening::Socket(SocketEvent::Opened) => {
+            engine.handle(H::Socket(cardume_viewer::SocketEvent::Opened), now)
         }
-    }
-
-    /// Takes one happening, and does all that is due: timers alone run too late in hidden tabs.
-    pub(crate) fn handle(&mut self, happening: Happening, now: Instant) {
-        match happening {
-            Happening::Signal(event) => {
-                let said = self.signal.handle_socket(&event, now);
-                self.handle_signal(said, now);
-            }
-            Happening::Connection(peer, event) => self.handle_connection(peer, event, now),
-            Happening::Link(peer, event) => self.handle_link(peer, &event, now),
-            Happening::Media(event) => self.handle_media(event, now),
-            Happening::Tick => {}
-        }
-        self.handle_timeout(now);
-        self.perform(now);
-        self.update_state();
-        self.update_renditions();
-    }
-
-    /// When to call again with [`Happening::Tick`].
-    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let viewer = self.viewer.as_ref();
-        let times = [
-            self.signal.poll_timeout(),
-            self.connections.poll_timeout(),
-            viewer.and_then(|viewer| viewer.session.poll_timeout()),
-            viewer.map(|viewer| viewer.report_at),
-            viewer.and_then(|viewer| viewer.catalog.as_ref()).map(|_| self.observe_at),
-        ];
-        times.into_iter().flatten().min()
-    }
-
-    /// The next event for the page.
-    pub(crate) fn poll_event(&mut self) -> Option<PlayerEvent> {
-        self.events.pop_front()
-    }
-
-    /// Changes what may be uploaded; `None` lets the session find out.
-    pub(crate) fn set_upload_limit(&mut self, limit: Option<BitsPerSec>, now: Instant) {
-        self.options.upload_limit = limit;
-        if let Some(viewer) = &mut self.viewer {
-            viewer.session.set_uplink_limit(limit, now);
-        }
-        self.perform(now);
-    }
-
-    /// Chooses a rendition; `None` leaves it to the session.
-    pub(crate) fn set_rendition(&mut self, chosen: Option<TrackId>, now: Instant) {
-        self.options.rendition = chosen;
-        if let Some(viewer) = &mut self.viewer {
-            viewer.session.select(TrackKind::Video, chosen, now);
-        }
-        self.perform(now);
-        self.update_renditions();
-    }
-
-    /// Says goodbye to all. To be dropped afterwards, which closes everything.
-    pub(crate) fn leave(&mut self, now: Instant) {
-        if let Some(viewer) = &mut self.viewer {
-            viewer.session.leave(now);
-        }
-        self.perform(now);
-        self.signal.leave();
-    }
-
-    /// How it goes, for the page.
-    pub(crate) fn stats(&self, now: Instant) -> JsValue {
-        let viewer = self.viewer.as_ref();
-        let facts = ShellFacts {
-            state: self.state,
-            peer_id: viewer.map(|viewer| viewer.id),
-            channel: &self.options.channel,
-            until_session: viewer
-                .map_or(Duration::ZERO, |viewer| viewer.began_at.since(Instant::from_micros(0))),
-            is_tracker_connected: self.signal.is_joined(),
-            is_server_linked: self.signal.is_linked(),
-            clock_error: self.clock.error(),
-        };
-        let before_welcome = Stats { rate: 1.0, ..Stats::default() };
-        stats_to_js(&viewer.map_or(before_welcome, |viewer| viewer.session.stats(now)), &facts)
-    }
-
-    fn handle_timeout(&mut self, now: Instant) {
-        let said = self.signal.handle_timeout(now);
-        self.handle_signal(said, now);
-        self.connections.handle_timeout(now);
-        let Some(viewer) = &mut self.viewer else { return };
-        if viewer.session.poll_timeout().is_some_and(|due_at| due_at <= now) {
-            viewer.session.handle_timeout(now);
-        }
-        if viewer.report_at <= now {
-            let stats = viewer.session.stats(now);
-            self.signal.send(&FromViewer::Report(report(&viewer.reported, &stats)));
-            viewer.reported = stats;
-            viewer.report_at = now + REPORT_INTERVAL;
-        }
-        if self.observe_at <= now && viewer.catalog.is_some() {
-            self.observe_at = now + OBSERVE_INTERVAL;
-            self.media.handle(MediaCommand::Observe);
-            self.measure_backlogs(now);
-        }
-    }
-
-    fn handle_media(&mut self, event: MediaEvent, now: Instant) {
-        let Some(viewer) = &mut self.viewer else { return };
-        match event {
-            MediaEvent::Observed(state) => {
-                viewer.session.set_player(state, now);
-                let Stats { phase, tracks, .. } = viewer.session.stats(now);
-                (viewer.phase, viewer.playing) = (phase, tracks);
-            }
-            MediaEvent::Broken(message) => {
-                viewer.n_broken += 1;
-                let is_fatal = viewer.n_broken > BROKEN_LIMIT;
-                if let Some(catalog) = viewer.catalog.clone().filter(|_| !is_fatal) {
-                    self.media.handle(MediaCommand::Attach(catalog));
-                }
-                self.fail("media", message, is_fatal);
-            }
-            MediaEvent::Problem { code, message, is_fatal } => self.fail(code, message, is_fatal),
-        }
-    }
-
-    /// Does what the session says until it has nothing more to say.
-    fn perform(&mut self, now: Instant) {
-        while let Some(event) = self.viewer.as_mut().and_then(|viewer| viewer.session.poll_event()) {
-            match event {
-                Event::Transmit { to, bytes } => self.transmit(to, &bytes, now),
-                Event::Connect { peer } if self.may_connect(peer) => {
-                    self.connections.handle(ConnectionCommand::Connect(peer), now);
-                }
-                Event::Connect { peer } => self.forget_link(peer, now),
-                Event::Disconnect { peer } => self.disconnect(peer, now),
-                Event::Blame { peer } => {
-                    self.signal.send(&FromViewer::Blame { peer });
-                }
-                Event::FindNeighbours { mut without } => {
-                    without.truncate(NEIGHBOUR_LIMIT);
-                    self.signal.send(&FromViewer::Neighbours { without });
-                }
-                Event::Attach(catalog) => self.attach(catalog),
-                Event::Forwarded { from, text } => self.handle_introduction(from, &text, now),
-                Event::Append { track, chunks, is_jump, is_last, .. } => {
-                    self.media.handle(MediaCommand::Append { track, chunks, is_jump, is_last });
-                }
-                // Of the server peer.
-                Event::Doubt { .. } | Event::Read { .. } => {}
-                Event::SetRate(rate) => self.media.handle(MediaCommand::SetRate(rate)),
-                Event::Seek { to_us } => self.media.handle(MediaCommand::Seek(to_us)),
+        Happening::Socket(SocketEvent::Text(text)) => {
+            if let Some(text) = copy_text(&text) {
+                engine.handle(H::Socket(cardume_viewer::SocketEvent::Text(&text)), now);
             }
         }
-    }
-
-    /// Whether there is a way to tell the peer what it needs to connect: the tracker, or a neighbour of both.
-    fn may_connect(&self, peer: PeerId) -> bool {
-        let viewer = self.viewer.as_ref();
-        self.signal.is_joined() || viewer.is_some_and(|viewer| viewer.session.is_introduced(peer))
-    }
-
-    fn attach(&mut self, catalog: Catalog) {
-        if let Some(viewer) = &mut self.viewer {
-            viewer.catalog = Some(catalog.clone());
-            viewer.n_broken = 0;
+        Happening::Socket(SocketEvent::Binary(message)) => {
+            engine.handle(H::Socket(cardume_viewer::SocketEvent::Binary(&copy(&message))), now);
         }
-        self.media.handle(MediaCommand::Attach(catalog));
-    }
-
-    fn fail(&mut self, code: &'static str, message: String, is_fatal: bool) {
-        if !self.has_failed {
-            self.has_failed = is_fatal;
-            self.events.push_back(PlayerEvent::Error { code, message, is_fatal });
+        Happening::Socket(SocketEvent::Closed) => {
+            engine.handle(H::Socket(cardume_viewer::SocketEvent::Closed), now)
         }
-    }
-
-    fn update_renditions(&mut self) {
-        let viewer = self.viewer.as_ref();
-        let Some((viewer, catalog)) = viewer.and_then(|viewer| Some((viewer, viewer.catalog.as_ref()?)))
-        else {
-            return;
-        };
-        let renditions = Renditions::of(catalog, viewer.playing, self.options.rendition);
-        if renditions != self.renditions {
-            self.events.push_back(PlayerEvent::Renditions(renditions.clone()));
-            self.renditions = renditions;
+        Happening::Connection(peer, event) => engine.handle(H::Connection(peer, event), now),
+        Happening::Link(peer, LinkEvent::Message(message)) => {
+            engine.handle(H::Link(peer, cardume_viewer::LinkEvent::Message(&copy(&message))), now);
         }
-    }
-
-    fn update_state(&mut self) {
-        let state = match &self.viewer {
-            None => State::Connecting,
-            Some(_) if !self.signal.is_joined() => State::Reconnecting,
-            Some(viewer) => viewer.state(),
-        };
-        if state != self.state {
-            self.state = state;
-            self.events.push_back(PlayerEvent::State(state));
+        Happening::Link(peer, LinkEvent::Drained) => {
+            engine.handle(H::Link(peer, cardume_viewer::LinkEvent::Drained), now);
         }
+        Happening::Link(peer, LinkEvent::Closed) => {
+            engine.handle(H::Link(peer, cardume_viewer::LinkEvent::Closed), now);
+        }
+        Happening::Media(event) => engine.handle(H::Media(event), now),
+        Happening::Tick => engine.handle(H::Tick, now),
     }
 }
 
-impl Viewer {
-    /// Whether there is something to watch.
-    fn is_on(&self) -> bool {
-        match self.channel.kind {
-            ChannelKind::Live => self.channel.is_live,
-            ChannelKind::Film => self.catalog.is_some(),
-        }
+impl Shell for Browser {
+    type Dialler = BrowserDialler;
+    type Connector = BrowserConnector;
+    type Link = Link;
+
+    fn link(&mut self, peer: PeerId, channel: RtcDataChannel) -> Link {
+        let notify = self.notify.clone();
+        Link::new(channel, Rc::new(move |event| notify(Happening::Link(peer, event))))
     }
 
-    fn state(&self) -> State {
-        match self.phase {
-            Phase::Playing => State::Playing,
-            _ if !self.is_on() => State::Waiting,
-            Phase::Waiting | Phase::Buffering => State::Buffering,
-            Phase::Stalled => State::Stalled,
-            Phase::Resting => State::Resting,
-        }
+    fn play(&mut self, command: MediaCommand) {
+        self.media.handle(command);
     }
+}
+
+impl Dialler for BrowserDialler {
+    type Socket = Socket;
+
+    fn dial(&mut self, address: &str) -> Option<Socket> {
+        Socket::connect(&self.options.socket_url(address)?, self.notify.clone())
+    }
+
+    fn chance(&mut self) -> f64 {
+        js_sys::Math::random()
+    }
+}
+
+/// Of a message that is too long only so much that this shows.
+fn copy(message: &ArrayBuffer) -> Vec<u8> {
+    let whole = Uint8Array::new(message);
+    let limit = u32::try_from(link::MESSAGE_LEN_LIMIT + 1).unwrap_or(u32::MAX);
+    whole.subarray(0, whole.length().min(limit)).to_vec()
+}
+
+/// `None` for what is too long: UTF-8 is at least as long as UTF-16 units, so this bounds the copy at three times the limit.
+fn copy_text(text: &JsString) -> Option<String> {
+    (text.length() as usize <= signal::MESSAGE_LEN_LIMIT).then(|| String::from(text))
 }

@@ -1,11 +1,10 @@
 //! Browser shell of the swarm: data channels, `WebSockets` and Media Source around [`cardume_swarm::Session`].
 //!
-//! Pages use [`Player`]. Behind it a shell queues what callbacks report, and an engine brings it to the session and
-//! does what the session says. [`connections`] and [`media_source`] are the two rooms that need the window; the engine
+//! Pages use [`Player`]. Behind it a shell queues what callbacks report, and brings it to the engine that all viewers have
+//! ([`cardume_viewer`]), which tells the browser what to do. [`connections`] and [`media_source`] are the two rooms that need the window; the engine
 //! talks to them by commands and events alone, so that all else can run in a dedicated worker.
 
 pub mod append_queue;
-mod backoff;
 mod clock;
 pub mod connection;
 pub mod connections;
@@ -20,7 +19,6 @@ mod panic;
 mod player;
 mod renditions;
 mod shell;
-mod signal;
 mod socket;
 mod source;
 mod stats;

@@ -1,5 +1,6 @@
 //! The link to one neighbour: an open data channel.
 
+use bytes::Bytes;
 use js_sys::ArrayBuffer;
 use wasm_bindgen::JsCast;
 use web_sys::{Event, MessageEvent, RtcDataChannel, RtcDataChannelState, RtcDataChannelType};
@@ -53,9 +54,14 @@ impl Link {
             && self.channel.buffered_amount() < BACKLOG_LIMIT
             && self.channel.send_with_u8_array(bytes).is_ok()
     }
+}
 
-    /// Bytes handed over and not yet sent.
-    pub fn backlog_len(&self) -> usize {
+impl cardume_viewer::Link for Link {
+    fn send(&self, bytes: &Bytes) -> bool {
+        Self::send(self, bytes)
+    }
+
+    fn backlog_len(&self) -> usize {
         self.channel.buffered_amount() as usize
     }
 }

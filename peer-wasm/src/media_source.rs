@@ -4,9 +4,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use bytes::Bytes;
 use cardume_media::{Catalog, Track, TrackKind};
-use cardume_swarm::PlayerState;
 use cardume_wire::TrackId;
 use web_sys::{Event, HtmlVideoElement, MediaSource, MediaSourceReadyState, Url};
 
@@ -16,58 +14,7 @@ use crate::source::SourceKind;
 use crate::track_buffer::{Addition, TrackBuffer};
 use crate::video::{Video, seconds};
 
-/// What the engine asks of the media element.
-#[derive(Debug, Clone)]
-pub enum MediaCommand {
-    /// A new broadcast: a new source with a buffer for each kind of track.
-    Attach(Catalog),
-    /// Append one part to its track.
-    Append {
-        /// The track; an unknown one is ignored.
-        track: TrackId,
-        /// The part's bytes in order.
-        chunks: Vec<Bytes>,
-        /// Whether the viewer of a film went elsewhere: what of the track still waits is not appended any more.
-        is_jump: bool,
-        /// Whether the track ends with it.
-        is_last: bool,
-    },
-    /// Play at this rate.
-    SetRate(f64),
-    /// Move the playhead, microseconds of the media timeline.
-    Seek(u64),
-    /// Say [`MediaEvent::Observed`] now.
-    Observe,
-}
-
-/// What the media element reports.
-#[derive(Debug, Clone)]
-pub enum MediaEvent {
-    /// The element as it is.
-    Observed(PlayerState),
-    /// The browser gave the source up; only a new [`MediaCommand::Attach`] helps.
-    Broken(String),
-    /// Something the viewer should know.
-    Problem {
-        /// For programs.
-        code: &'static str,
-        /// For people.
-        message: String,
-        /// Whether nothing can be played.
-        is_fatal: bool,
-    },
-}
-
-impl MediaEvent {
-    /// A problem that does not end playback.
-    pub(crate) fn warning(code: &'static str, message: impl Into<String>) -> Self {
-        Self::Problem { code, message: message.into(), is_fatal: false }
-    }
-
-    fn fatal(code: &'static str, message: impl Into<String>) -> Self {
-        Self::Problem { code, message: message.into(), is_fatal: true }
-    }
-}
+pub use cardume_viewer::{MediaCommand, MediaEvent};
 
 /// The element with the source that is attached to it. Dropping it takes the source away.
 pub struct Media {
@@ -96,7 +43,7 @@ impl Media {
     pub fn handle(&mut self, command: MediaCommand) {
         match command {
             MediaCommand::Attach(catalog) => self.attach(&catalog),
-            MediaCommand::Append { track, chunks, is_jump, is_last } => {
+            MediaCommand::Append { track, chunks, is_jump, is_last, .. } => {
                 self.append(track, Addition { chunks, is_jump, is_last });
             }
             MediaCommand::SetRate(rate) => self.video.set_rate(rate),

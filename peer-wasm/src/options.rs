@@ -1,7 +1,7 @@
 //! What the page asks the player for.
 
 use cardume_swarm::BitsPerSec;
-use cardume_wire::{ChannelId, TrackId};
+use cardume_viewer::Wish;
 use js_sys::Reflect;
 use wasm_bindgen::JsValue;
 use web_sys::Url;
@@ -10,12 +10,8 @@ use web_sys::Url;
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
     tracker: String,
-    /// The channel to watch.
-    pub(crate) channel: ChannelId,
-    /// What may be uploaded; `None` lets the session find out.
-    pub(crate) upload_limit: Option<BitsPerSec>,
-    /// The rendition that the viewer chose; `None` leaves it to the session.
-    pub(crate) rendition: Option<TrackId>,
+    /// What to watch, and how.
+    pub(crate) wish: Wish,
 }
 
 impl Options {
@@ -29,7 +25,7 @@ impl Options {
         let channel = field("channel").as_string().ok_or("the option `channel` is missing")?;
         let channel = channel.parse().map_err(|error| format!("`{channel}` is no channel: {error}"))?;
         let upload_limit = bits_per_sec(field("uploadLimit").as_f64());
-        let options = Self { tracker, channel, upload_limit, rendition: None };
+        let options = Self { tracker, wish: Wish { channel, upload_limit, rendition: None } };
         match options.socket_url("/v1/signal") {
             Some(_) => Ok(options),
             None => Err(format!("`{}` is no http or https address", options.tracker)),

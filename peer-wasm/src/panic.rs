@@ -3,10 +3,11 @@
 use std::cell::RefCell;
 use std::sync::Once;
 
+use cardume_viewer::PlayerEvent;
 use js_sys::Function;
 use wasm_bindgen::JsValue;
 
-use crate::event::PlayerEvent;
+use crate::event::event_to_js;
 
 /// Players whose pages are told; the oldest goes first. Wild guess: a page shows fewer.
 const WATCHER_LIMIT: usize = 8;
@@ -55,7 +56,7 @@ fn install() {
 
 fn tell(what: &str) {
     let message = format!("this is a bug in Cardume, please report it: {what}");
-    let event = PlayerEvent::Error { code: "internal", message, is_fatal: true }.to_js();
+    let event = event_to_js(&PlayerEvent::Error { code: "internal", message, is_fatal: true });
     let watchers = WATCHERS.try_with(|watchers| watchers.try_borrow().map(|watchers| watchers.clone()));
     for on_event in watchers.into_iter().flatten().flatten() {
         let _ = on_event.call1(&JsValue::UNDEFINED, &event);

@@ -3,12 +3,13 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use cardume_viewer::PlayerEvent;
 use js_sys::Function;
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 use web_sys::HtmlVideoElement;
 
-use crate::event::PlayerEvent;
+use crate::event::event_to_js;
 use crate::options::{Options, bits_per_sec};
 use crate::renditions::chosen;
 use crate::shell::Shell;
@@ -113,7 +114,7 @@ impl Drop for Player {
 fn refuse(on_event: Function, message: String) -> Timer {
     let event = PlayerEvent::Error { code: "invalid_options", message, is_fatal: true };
     let timer = Timer::new(move || {
-        let _ = on_event.call1(&JsValue::UNDEFINED, &event.to_js());
+        let _ = on_event.call1(&JsValue::UNDEFINED, &event_to_js(&event));
     });
     timer.set(core::time::Duration::ZERO);
     timer

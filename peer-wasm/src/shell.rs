@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 
 use cardume_swarm::BitsPerSec;
+use cardume_viewer::PlayerEvent;
 use cardume_wire::TrackId;
 use js_sys::Function;
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -16,11 +17,12 @@ use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{Event, EventTarget, HtmlVideoElement};
 
 use crate::clock::Clock;
-use crate::engine::{Engine, Happening};
-use crate::event::PlayerEvent;
+use crate::engine::{Engine, Happening, handle, start};
+use crate::event::event_to_js;
 use crate::listener::{Listener, Notify};
 use crate::options::Options;
 use crate::panic::{PanicWatch, watch};
+use crate::stats::stats_to_js;
 use crate::timer::Timer;
 
 /// Happenings that wait at most. They are worked off at once; some gather only while a page's handler runs a nested
@@ -74,13 +76,14 @@ impl Shell {
     /// How it goes; `None` after the end.
     pub(crate) fn stats(&self) -> Option<JsValue> {
         let engine = self.engine.try_borrow().ok()?;
-        engine.as_ref().map(|engine| engine.stats(self.clock.now()))
+        let (stats, facts) = engine.as_ref()?.stats(self.clock.now());
+        Some(stats_to_js(&stats, &facts, &self.options.try_borrow().ok()?.wish.channel))
     }
 
     /// Changes what may be uploaded.
     pub(crate) fn set_upload_limit(&self, limit: Option<BitsPerSec>) {
         if let Ok(mut options) = self.options.try_borrow_mut() {
-            options.upload_limit = limit;
+            options.wish.upload_limit = limit;
         }
         if let Ok(mut engine) = self.engine.try_borrow_mut()
             && let Some(engine) = engine.as_mut()
@@ -93,7 +96,7 @@ impl Shell {
     /// Chooses a rendition; `None` leaves it to the player.
     pub(crate) fn set_rendition(&self, chosen: Option<TrackId>) {
         if let Ok(mut options) = self.options.try_borrow_mut() {
-            options.rendition = chosen;
+            options.wish.rendition = chosen;
         }
         if let Ok(mut engine) = self.engine.try_borrow_mut()
             && let Some(engine) = engine.as_mut()
@@ -127,7 +130,7 @@ impl Shell {
             }
         });
         let options = self.options.borrow().clone();
-        let engine = Engine::new(options, self.video.clone(), notify, self.clock.now());
+        let engine = start(options, self.video.clone(), notify, self.clock.now());
         if let Ok(mut slot) = self.engine.try_borrow_mut() {
             slot.get_or_insert(engine);
         }
@@ -151,7 +154,7 @@ impl Shell {
             return;
         }
         while let Some(event) = self.next_event() {
-            if let Err(error) = self.on_event.call1(&JsValue::UNDEFINED, &event.to_js()) {
+            if let Err(error) = self.on_event.call1(&JsValue::UNDEFINED, &event_to_js(&event)) {
                 report_error(&error);
             }
         }
@@ -162,7 +165,7 @@ impl Shell {
         let Ok(mut slot) = self.engine.try_borrow_mut() else { return };
         let Some(engine) = slot.as_mut() else { return };
         while let Some(happening) = self.next_happening() {
-            engine.handle(happening, self.clock.now());
+            handle(engine, happening, self.clock.now());
         }
         let events = std::iter::from_fn(|| engine.poll_event());
         self.events.borrow_mut().extend(events);

@@ -1,5 +1,6 @@
 //! A WebSocket that closes when it is dropped and never throws.
 
+use bytes::Bytes;
 use js_sys::{ArrayBuffer, JsString};
 use wasm_bindgen::JsCast;
 use web_sys::{BinaryType, Event, MessageEvent, WebSocket};
@@ -46,23 +47,22 @@ impl Socket {
         Some(Self { inner, _listeners: listeners })
     }
 
-    /// Sends a text message; false when the socket is not open or its queue is full.
-    pub(crate) fn send_text(&self, text: &str) -> bool {
+    fn can_send(&self) -> bool {
+        self.inner.ready_state() == WebSocket::OPEN && self.inner.buffered_amount() < BACKLOG_LIMIT
+    }
+}
+
+impl cardume_viewer::Socket for Socket {
+    fn send_text(&self, text: &str) -> bool {
         self.can_send() && self.inner.send_with_str(text).is_ok()
     }
 
-    /// Sends a binary message; false when the socket is not open or its queue is full.
-    pub(crate) fn send_bytes(&self, bytes: &[u8]) -> bool {
+    fn send_bytes(&self, bytes: &Bytes) -> bool {
         self.can_send() && self.inner.send_with_u8_array(bytes).is_ok()
     }
 
-    /// Bytes handed over and not yet sent.
-    pub(crate) fn backlog_len(&self) -> usize {
+    fn backlog_len(&self) -> usize {
         self.inner.buffered_amount() as usize
-    }
-
-    fn can_send(&self) -> bool {
-        self.inner.ready_state() == WebSocket::OPEN && self.inner.buffered_amount() < BACKLOG_LIMIT
     }
 }
 

@@ -3,40 +3,21 @@
 use core::time::Duration;
 
 use cardume_swarm::{NeighbourStats, Stats};
-use cardume_wire::signal::Report;
-use cardume_wire::{ChannelId, PeerId, Stripe};
+use cardume_viewer::Facts;
+use cardume_wire::{ChannelId, Stripe};
 use js_sys::Array;
 use wasm_bindgen::JsValue;
 
-use crate::event::State;
 use crate::object::{ms, number, object};
 
-/// What the shell itself knows, beside the session's statistics.
-pub(crate) struct ShellFacts<'a> {
-    /// What the player does.
-    pub(crate) state: State,
-    /// The viewer's id, once welcomed.
-    pub(crate) peer_id: Option<PeerId>,
-    /// The channel that was asked for.
-    pub(crate) channel: &'a ChannelId,
-    /// From the player's making to the session's begin.
-    pub(crate) until_session: Duration,
-    /// Whether the tracker is there.
-    pub(crate) is_tracker_connected: bool,
-    /// Whether the link to the server peer stands.
-    pub(crate) is_server_linked: bool,
-    /// How wrong the tracker's clock may be known.
-    pub(crate) clock_error: Option<Duration>,
-}
-
 /// The object that `Player.stats()` returns.
-pub(crate) fn stats_to_js(stats: &Stats, facts: &ShellFacts<'_>) -> JsValue {
+pub(crate) fn stats_to_js(stats: &Stats, facts: &Facts, channel: &ChannelId) -> JsValue {
     let since_made = |since_session: Option<Duration>| since_session.map(|time| time + facts.until_session);
     let neighbours = stats.neighbours.iter().filter(|neighbour| !neighbour.peer.is_server());
     object([
         ("state", facts.state.as_str().into()),
         ("peerId", facts.peer_id.map(|id| id.to_string()).unwrap_or_default().into()),
-        ("channel", facts.channel.as_str().into()),
+        ("channel", channel.as_str().into()),
         ("latencyMs", ms(stats.latency)),
         ("targetLatencyMs", ms(Some(stats.target_latency))),
         ("bufferMs", ms(Some(stats.buffer_ahead))),
@@ -84,41 +65,9 @@ fn stripes_to_js(stripes: &[Stripe]) -> JsValue {
     stripes.iter().map(|stripe| JsValue::from(stripe.index())).collect::<Array>().into()
 }
 
-/// What happened between two looks, for the tracker.
-pub(crate) fn report(before: &Stats, now: &Stats) -> Report {
-    Report {
-        latency_ms: whole_ms(now.latency.unwrap_or_default()),
-        n_stalls: now.n_stalls.saturating_sub(before.n_stalls),
-        stalled_ms: whole_ms(now.stalled.saturating_sub(before.stalled)),
-        from_peers_len: now.from_peers_len.saturating_sub(before.from_peers_len),
-        from_server_len: now.from_server_len.saturating_sub(before.from_server_len),
-        sent_len: now.sent_len.saturating_sub(before.sent_len),
-    }
-}
-
-fn whole_ms(duration: Duration) -> u32 {
-    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_report_holds_what_happened_since_the_last_one() {
-        let before =
-            Stats { n_stalls: 1, stalled: Duration::from_millis(300), from_peers_len: 5, ..Stats::default() };
-        let now = Stats {
-            latency: Some(Duration::from_millis(1900)),
-            n_stalls: 2,
-            stalled: Duration::from_millis(800),
-            from_peers_len: 9,
-            ..Stats::default()
-        };
-        let expected =
-            Report { latency_ms: 1900, n_stalls: 1, stalled_ms: 500, from_peers_len: 4, ..Report::default() };
-        assert_eq!(report(&before, &now), expected);
-    }
 
     #[test]
     fn the_buffer_is_never_more_than_full() {

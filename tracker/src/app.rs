@@ -1,35 +1,42 @@
 //! One running tracker: makes the rooms and introduces them to each other.
 
+mod keys;
+mod live;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cardume_media::SigningKey;
-use cardume_webtorrent::Swarms;
 use cardume_wire::ChannelId;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::channel::{Channel, ChannelEnd, ChannelSetup, Channels, Programme};
+use crate::channel::{Channel, ChannelSetup, Channels, Programme};
 use crate::config::{ChannelConfig, Config, DEMO_CHANNEL, TARGET_LATENCY_DEFAULT};
 use crate::demo;
-use crate::egress::{self, Readers, Writer};
+use crate::egress::{self, Readers, Relayed, Writer};
 use crate::film::{self, Found};
-use crate::http::{self, Addresses, Announces, Http};
-use crate::ingest;
-use crate::server_peer::{Common, ServerPeers, Ties};
-use crate::signal::{Registry, Signalling};
+use crate::http::{self, Http};
+use crate::ingest::rtmp::{self, Encoders};
+use crate::metrics::Refusals;
+use crate::relay::{self, Credentials, NoRelay, Relay};
+use crate::server_peer::Common;
+use crate::signal::Signalling;
 use crate::site::{NoSite, Site};
 use crate::store::{Store, StoreError};
 use crate::token::Tokens;
+use live::Live;
+
+pub use keys::reloaded_keys;
+pub use live::{ReloadError, Reloaded};
 
 /// Time for viewers to hear that the tracker goes down, and for requests to end. (Wild guess: several round trips.)
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
-/// Viewers of one channel that wait for others to be told that they do not answer: a cable with a whole office behind it.
-const DOUBT_LIMIT: usize = 256;
+/// Links of one channel's server peer at most, where more viewers than that may not join anyway: each of them has joined.
+const LINK_LIMIT_MIN: usize = 100_000;
 
 /// Why a tracker does not start.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +58,9 @@ pub enum StartError {
     /// The system has no random numbers.
     #[error("the system gives no random numbers")]
     Random(#[from] getrandom::Error),
+    /// STUN, or the relay.
+    #[error(transparent)]
+    Relay(#[from] NoRelay),
     /// An address cannot be listened on.
     #[error("cannot listen on {address} for {purpose}; choose another address with {flag}")]
     Listen {
@@ -66,7 +76,7 @@ pub enum StartError {
 }
 
 /// Who may send to a channel, for the operator's eyes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamKey {
     /// The channel.
     pub channel: ChannelConfig,
@@ -81,8 +91,9 @@ pub struct StreamKey {
 pub struct Tracker {
     http_address: SocketAddr,
     rtmp_address: SocketAddr,
-    channels: Channels,
+    stun_address: Option<SocketAddr>,
     stream_keys: Vec<StreamKey>,
+    live: Live,
     /// `None` without a monthly quota.
     egress_writer: Option<Writer>,
     stop: CancellationToken,
@@ -108,44 +119,72 @@ impl Tracker {
         let (channels, ends) = Channels::new(setups(&stream_keys, &films, &store)?);
         let (budget, egress_writer) =
             egress::open(config.egress_limit, config.egress_bytes_per_month, &store)?;
+        let viewer_limit = usize::try_from(config.viewer_limit).unwrap_or(usize::MAX);
         let common = Common {
             store: Arc::clone(&store),
             budget: Arc::clone(&budget),
-            link_limit: usize::try_from(config.viewer_limit).unwrap_or(usize::MAX),
+            link_limit: viewer_limit.max(LINK_LIMIT_MIN),
             stop: stop.clone(),
             tasks: tasks.clone(),
         };
-        let registry = Arc::new(Registry::new(&channels, config.viewer_limit, getrandom::u64()?));
-        let servers = Arc::new(start_servers(ends, &registry, &common)?);
-        tasks.spawn(Arc::clone(&registry).announce_changes(channels.clone(), stop.clone()));
-        let readers = Readers::new(budget);
+        let (readers, relayed) =
+            (Readers::new(Arc::clone(&common.budget)), Relayed::new(Arc::clone(&common.budget)));
+        let ties = relay::Ties {
+            egress: Arc::clone(&relayed),
+            credentials: Credentials::new(store.relay_secret()?),
+            stop: stop.clone(),
+            tasks: tasks.clone(),
+        };
+        let relay = Relay::start(&config, ties).await?;
+        let refusals = Refusals::default();
+        let live = Live::new(&config, channels, common, &refusals, relay.ice_servers())?;
+        for end in ends {
+            live.open(end)?;
+        }
         tasks.spawn(egress::govern(Arc::clone(&readers), stop.clone()));
-        let reading = (channels.clone(), Arc::clone(&store), stop.clone());
+        let reading = (live.channels.clone(), Arc::clone(&store), stop.clone());
         tasks.spawn_blocking(move || film::read_all(&films, &reading.0, &reading.1, &reading.2));
-        let tokens = Tokens::new(store.resume_secret()?);
-        let signalling =
-            Signalling { registry, tokens, ice_servers: config.ice_servers.into(), stop: stop.clone() };
-        let routes = http::router(Http {
-            channels: channels.clone(),
-            signalling,
-            servers,
+        let encoders = Encoders::new(refusals.clone());
+        let http = Http {
+            channels: live.channels.clone(),
+            signalling: Signalling {
+                registry: Arc::clone(&live.registry),
+                tokens: Tokens::new(store.resume_secret()?),
+                ice_servers: live.ice_servers.clone(),
+                stop: stop.clone(),
+            },
+            servers: Arc::clone(&live.servers),
             readers,
-            announces: config.webtorrent.then(|| announces(config.connection_limit)),
-            viewers: Addresses::new(config.address_limit),
+            relayed,
+            announces: live.announces.clone(),
+            door: live.door.clone(),
+            refusals,
+            viewers: live.viewers.clone(),
+            connections: live.entrance.connections.clone(),
+            encoders: encoders.places.clone(),
             rtmp_port: rtmp_address.port(),
             site,
             stop: stop.clone(),
             tasks: tasks.clone(),
-        });
-        let server = http::serve(http_listener, routes, config.connection_limit, stop.clone(), tasks.clone());
-        tasks.spawn(server);
-        if let Some(channel) =
-            DEMO_CHANNEL.parse().ok().and_then(|id| channels.find(&id)).filter(|_| config.demo)
-        {
+        };
+        let routes = http::router(http);
+        tasks.spawn(http::serve(http_listener, routes, live.entrance.clone(), stop.clone(), tasks.clone()));
+        if let Some(channel) = demo_channel(&config, &live.channels) {
             tasks.spawn(play_demo(channel, stop.clone()));
         }
-        tasks.spawn(ingest::rtmp::serve(rtmp_listener, channels.clone(), stop.clone()));
-        Ok(Self { http_address, rtmp_address, channels, stream_keys, egress_writer, stop, tasks })
+        let channels = live.channels.clone();
+        tasks.spawn(rtmp::serve(rtmp_listener, channels, encoders, stop.clone()));
+        let stun_address = relay.address();
+        Ok(Self { http_address, rtmp_address, stun_address, stream_keys, live, egress_writer, stop, tasks })
+    }
+
+    /// Takes over what of another configuration can hold without a connection being dropped. Only viewers of channels that
+    /// are not in it any more lose theirs.
+    ///
+    /// # Errors
+    /// When nothing was changed, and why.
+    pub fn reload(&self, config: &Config) -> Result<Reloaded, ReloadError> {
+        self.live.reload(config)
     }
 
     /// Where HTTP is served.
@@ -158,12 +197,17 @@ impl Tracker {
         self.rtmp_address
     }
 
-    /// The channel table.
-    pub fn channels(&self) -> &Channels {
-        &self.channels
+    /// Where STUN is answered, and relayed from if it is; `None` when it is off.
+    pub fn stun_address(&self) -> Option<SocketAddr> {
+        self.stun_address
     }
 
-    /// Who may send to what.
+    /// The channel table.
+    pub fn channels(&self) -> &Channels {
+        &self.live.channels
+    }
+
+    /// Who may send to what, as it was at the start.
     pub fn stream_keys(&self) -> &[StreamKey] {
         &self.stream_keys
     }
@@ -180,10 +224,6 @@ impl Tracker {
         }
         is_clean
     }
-}
-
-fn announces(connection_limit: u32) -> Announces {
-    Announces::new(Swarms::new(cardume_webtorrent::INTERVAL_DEFAULT), connection_limit)
 }
 
 async fn play_demo(channel: Arc<Channel>, stop: CancellationToken) {
@@ -205,15 +245,21 @@ fn address_of(listener: &TcpListener, asked: SocketAddr) -> SocketAddr {
     listener.local_addr().unwrap_or(asked)
 }
 
+fn demo_channel(config: &Config, channels: &Channels) -> Option<Arc<Channel>> {
+    let id = DEMO_CHANNEL.parse().ok()?;
+    channels.find(&id).filter(|_| config.demo)
+}
+
 fn stream_keys(config: &Config, store: &Store) -> Result<Vec<StreamKey>, StoreError> {
-    let stream_key = |channel: &ChannelConfig| {
-        let (key, is_generated) = match &channel.key {
-            Some(key) => (key.clone(), false),
-            None => (store.stream_key(&channel.id)?, true),
-        };
-        Ok(StreamKey { channel: channel.clone(), key, is_generated })
+    config.channel.iter().map(|channel| stream_key(channel, store)).collect()
+}
+
+fn stream_key(channel: &ChannelConfig, store: &Store) -> Result<StreamKey, StoreError> {
+    let (key, is_generated) = match &channel.key {
+        Some(key) => (key.clone(), false),
+        None => (store.stream_key(&channel.id)?, true),
     };
-    config.channel.iter().map(stream_key).collect()
+    Ok(StreamKey { channel: channel.clone(), key, is_generated })
 }
 
 fn find_films(config: &Config) -> Result<Vec<Found>, StartError> {
@@ -223,40 +269,29 @@ fn find_films(config: &Config) -> Result<Vec<Found>, StartError> {
 }
 
 fn setups(keys: &[StreamKey], films: &[Found], store: &Store) -> Result<Vec<ChannelSetup>, StoreError> {
-    let signing_key = |id: &ChannelId| store.signing_seed(id).map(SigningKey::from_seed);
-    let live = keys.iter().map(|StreamKey { channel, key, .. }| {
-        Ok(ChannelSetup {
-            id: channel.id.clone(),
-            title: channel.title().to_owned(),
-            programme: Programme::Live { stream_key: key.clone() },
-            target_latency: channel.target_latency(),
-            signing_key: signing_key(&channel.id)?,
-        })
-    });
+    let live = keys.iter().map(|key| live_setup(key, store));
     let films = films.iter().map(|film| {
         Ok(ChannelSetup {
             id: film.id.clone(),
             title: film.title.clone(),
             programme: Programme::Film,
             target_latency: TARGET_LATENCY_DEFAULT,
-            signing_key: signing_key(&film.id)?,
+            signing_key: signing_key(&film.id, store)?,
         })
     });
     live.chain(films).collect()
 }
 
-fn start_servers(
-    ends: Vec<ChannelEnd>,
-    registry: &Registry,
-    common: &Common,
-) -> Result<ServerPeers, StartError> {
-    let mut servers = ServerPeers::default();
-    for end in ends {
-        // Whom signalling has evicted, the server peer does not feed.
-        let banned = registry.evicted(end.channel().id());
-        let (doubted, doubts) = mpsc::channel(DOUBT_LIMIT);
-        common.tasks.spawn(registry.spread_doubts(end.channel().id(), doubts));
-        servers.start(end, Ties { banned, doubted }, common)?;
-    }
-    Ok(servers)
+fn live_setup(StreamKey { channel, key, .. }: &StreamKey, store: &Store) -> Result<ChannelSetup, StoreError> {
+    Ok(ChannelSetup {
+        id: channel.id.clone(),
+        title: channel.title().to_owned(),
+        programme: Programme::Live { stream_key: key.clone() },
+        target_latency: channel.target_latency(),
+        signing_key: signing_key(&channel.id, store)?,
+    })
+}
+
+fn signing_key(id: &ChannelId, store: &Store) -> Result<SigningKey, StoreError> {
+    store.signing_seed(id).map(SigningKey::from_seed)
 }

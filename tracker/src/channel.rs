@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use cardume_media::{Catalog, CatalogError, CutPart, PublicKey, SigningKey, Track};
@@ -35,12 +35,12 @@ pub enum BroadcastError {
     /// The tracks cannot be broadcast together.
     #[error("these tracks cannot be broadcast: {0}")]
     Tracks(CatalogError),
-    /// The tracker is going down.
-    #[error("the tracker is shutting down")]
+    /// The tracker is going down, or the channel was taken away.
+    #[error("the tracker is shutting down, or the channel was taken away")]
     ShuttingDown,
 }
 
-/// What is fixed about a channel while the tracker runs.
+/// How a channel begins.
 #[derive(Debug, Clone)]
 pub struct ChannelSetup {
     /// Its id.
@@ -67,10 +67,12 @@ pub enum Programme {
     Film,
 }
 
+type Table = Arc<BTreeMap<ChannelId, Arc<Channel>>>;
+
 /// All channels of this tracker; a handle that is cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Channels {
-    table: Arc<BTreeMap<ChannelId, Arc<Channel>>>,
+    table: Arc<RwLock<Table>>,
     changes: watch::Sender<u64>,
 }
 
@@ -81,32 +83,55 @@ impl Channels {
         let (channels, ends): (Vec<_>, Vec<_>) =
             setups.into_iter().map(|setup| Channel::new(setup, changes.clone())).unzip();
         let table = channels.into_iter().map(|channel| (channel.id().clone(), channel)).collect();
-        (Self { table: Arc::new(table), changes }, ends)
+        (Self { table: Arc::new(RwLock::new(Arc::new(table))), changes }, ends)
+    }
+
+    /// Adds a channel, and gives the end that its server peer takes. One of the same id is replaced.
+    pub fn add(&self, setup: ChannelSetup) -> ChannelEnd {
+        let (channel, end) = Channel::new(setup, self.changes.clone());
+        self.change(|table| table.insert(channel.id().clone(), channel));
+        end
+    }
+
+    /// Takes a channel out. Whoever has it goes on with it; nobody finds it any more.
+    pub fn remove(&self, id: &ChannelId) {
+        self.change(|table| table.remove(id));
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut BTreeMap<ChannelId, Arc<Channel>>) -> T) {
+        change(Arc::make_mut(&mut self.table.write().unwrap_or_else(PoisonError::into_inner)));
+        self.changes.send_modify(|version| *version = version.wrapping_add(1));
+    }
+
+    /// The table as it is now.
+    fn now(&self) -> Table {
+        Arc::clone(&self.table.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The channel that this stream key sends to. Compares digests, in a time that does not depend on the key.
     pub fn find_by_key(&self, stream_key: &str) -> Option<Arc<Channel>> {
         let digest = blake3::hash(stream_key.as_bytes());
         // No early exit: every channel is compared. `blake3::Hash` compares in constant time.
-        self.table.values().fold(None, |found, channel| {
+        self.now().values().fold(None, |found, channel| {
             if channel.has_key(&digest) { Some(Arc::clone(channel)) } else { found }
         })
     }
 
     /// The channel of this id.
     pub fn find(&self, id: &ChannelId) -> Option<Arc<Channel>> {
-        self.table.get(id).cloned()
+        self.now().get(id).cloned()
     }
 
     /// All channels as viewers see them now, ordered by id; of films those that can be watched.
     pub fn list(&self) -> Vec<signal::Channel> {
-        let listed = self.table.values().map(|channel| channel.describe());
+        let now = self.now();
+        let listed = now.values().map(|channel| channel.describe());
         listed.filter(|channel| channel.kind == ChannelKind::Live || channel.duration_ms.is_some()).collect()
     }
 
     /// All channels, ordered by id.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Channel>> {
-        self.table.values()
+    pub fn iter(&self) -> impl Iterator<Item = Arc<Channel>> + use<> {
+        self.now().values().cloned().collect::<Vec<_>>().into_iter()
     }
 
     /// Wakes whenever something that [`Channels::list`] says has changed.
@@ -119,7 +144,7 @@ impl Channels {
 #[derive(Debug)]
 pub struct Channel {
     id: ChannelId,
-    title: String,
+    title: Mutex<String>,
     target_latency: Duration,
     public_key: PublicKey,
     shown: Shown,
@@ -135,7 +160,7 @@ pub struct Channel {
 #[derive(Debug)]
 enum Shown {
     Live {
-        key_digest: blake3::Hash,
+        key_digest: Mutex<blake3::Hash>,
     },
     /// Empty while it is read; `None` when it cannot be watched, else how long it lasts.
     Film(OnceLock<Option<Duration>>),
@@ -144,7 +169,9 @@ enum Shown {
 impl Shown {
     fn new(programme: Programme) -> Self {
         match programme {
-            Programme::Live { stream_key } => Self::Live { key_digest: blake3::hash(stream_key.as_bytes()) },
+            Programme::Live { stream_key } => {
+                Self::Live { key_digest: Mutex::new(blake3::hash(stream_key.as_bytes())) }
+            }
             Programme::Film => Self::Film(OnceLock::new()),
         }
     }
@@ -156,7 +183,7 @@ impl Channel {
         let (window_sender, window) = watch::channel(Arc::new(Window::default()));
         let channel = Arc::new(Self {
             id: setup.id,
-            title: setup.title,
+            title: Mutex::new(setup.title),
             target_latency: setup.target_latency,
             public_key: setup.signing_key.public(),
             shown: Shown::new(setup.programme),
@@ -181,13 +208,31 @@ impl Channel {
     }
 
     /// The title, for people.
-    pub fn title(&self) -> &str {
-        &self.title
+    pub fn title(&self) -> String {
+        lock(&self.title).clone()
+    }
+
+    /// Calls it otherwise from now on.
+    pub fn set_title(&self, title: &str) {
+        title.clone_into(&mut lock(&self.title));
+        self.notify();
+    }
+
+    /// From now on this key is needed to send to it. Who sends already goes on. Films have none.
+    pub fn set_key(&self, stream_key: &str) {
+        if let Shown::Live { key_digest } = &self.shown {
+            *lock(key_digest) = blake3::hash(stream_key.as_bytes());
+        }
     }
 
     /// Capture to screen, as its viewers hold it.
     pub fn target_latency(&self) -> Duration {
         self.target_latency
+    }
+
+    /// How many watch.
+    pub fn n_viewers(&self) -> u32 {
+        self.n_viewers.load(Ordering::Relaxed)
     }
 
     /// Whether somebody is broadcasting on it now.
@@ -199,11 +244,11 @@ impl Channel {
     pub fn describe(&self) -> signal::Channel {
         signal::Channel {
             id: self.id.clone(),
-            title: self.title.clone(),
+            title: self.title(),
             kind: self.kind(),
             duration_ms: self.film_duration().and_then(whole_ms),
             is_live: self.is_live(),
-            n_viewers: self.n_viewers.load(Ordering::Relaxed),
+            n_viewers: self.n_viewers(),
             target_latency_ms: u32::try_from(self.target_latency.as_millis()).unwrap_or(u32::MAX),
             public_key: self.public_key.to_string(),
         }
@@ -249,7 +294,7 @@ impl Channel {
     }
 
     fn has_key(&self, digest: &blake3::Hash) -> bool {
-        matches!(&self.shown, Shown::Live { key_digest } if key_digest == digest)
+        matches!(&self.shown, Shown::Live { key_digest } if *lock(key_digest) == *digest)
     }
 
     /// Says how many watch.
@@ -285,6 +330,10 @@ impl Channel {
     fn notify(&self) {
         self.changes.send_modify(|version| *version = version.wrapping_add(1));
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Rounded down; `None` of less than a millisecond.

@@ -6,16 +6,24 @@
     reason = "the comments on settings are also the help of flags and the text of the template, so they have no markup"
 )]
 
+mod error;
+mod file;
+
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cardume_wire::{ChannelId, signal};
-use confique::Config as _;
+use confique::{Config as _, Layer as _};
 use serde::Deserialize;
 
+use crate::door::{Origin, Proxy, ProxyHeader};
+use crate::logs::{self, LogFormat};
 use crate::rate::{ByteQuota, RateLimit};
+use crate::relay::{self, PortRange, StunAddress};
+
+pub use error::{ConfigError, ConfigErrors};
 
 /// Target latency of a channel that names none: what a browser holds with some margin over a home connection.
 /// (Starting value of the design: "2.0 s playout".)
@@ -23,6 +31,8 @@ pub const TARGET_LATENCY_DEFAULT: Duration = Duration::from_secs(2);
 const TARGET_LATENCY_MS: std::ops::RangeInclusive<u32> = 500..=30_000;
 const TITLE_LEN_LIMIT: usize = 200;
 const STREAM_KEY_LEN: std::ops::RangeInclusive<usize> = 8..=128;
+/// Below this many characters a token can be tried out.
+const METRICS_TOKEN_LEN_MIN: usize = 16;
 /// Channels of one tracker at most; each has a task and a live window. (Wild guess.)
 const CHANNEL_LIMIT: usize = 1_000;
 /// The channel of a tracker that is configured with none.
@@ -43,6 +53,7 @@ const CHANNEL_EXAMPLE: &str = r#"#[[channel]]
 /// The configuration of `cardume serve`. Values may also come from the environment variables named below, or from
 /// flags; a flag goes before the environment, and that before this file.
 #[derive(Debug, Clone, confique::Config)]
+#[expect(clippy::struct_excessive_bools, reason = "switches that an operator sets one by one")]
 #[config(layer_attr(derive(clap::Args, Clone, Debug)))]
 #[config(layer_attr(serde(deny_unknown_fields)))]
 pub struct Config {
@@ -89,7 +100,7 @@ pub struct Config {
     pub connection_limit: u32,
 
     /// Viewers from one network address (for IPv6 one /64) at most. Many share one behind a carrier's or a school's NAT.
-    /// Loopback and private addresses are not limited: they may be those of a proxy.
+    /// Loopback and private addresses are not limited: they may be those of a proxy. It may have four times as many connections.
     #[config(default = 256, env = "CARDUME_ADDRESS_LIMIT")]
     #[config(layer_attr(arg(long, value_name = "N")))]
     pub address_limit: u32,
@@ -106,6 +117,39 @@ pub struct Config {
     #[config(layer_attr(arg(default_missing_value = "true")))]
     pub webtorrent: bool,
 
+    /// Proxies in front of the tracker that are believed when they say whom they serve: addresses or networks, such as
+    /// "10.0.0.5" or "10.0.0.0/8". Without any, limits by address see the proxy.
+    #[config(default = [], env = "CARDUME_TRUSTED_PROXIES", parse_env = confique::env::parse::list_by_comma)]
+    #[config(layer_attr(arg(long, value_name = "NETWORK", value_delimiter = ',')))]
+    pub trusted_proxies: Vec<Proxy>,
+
+    /// The header in which they say it: "x-forwarded-for" or "forwarded" (RFC 7239).
+    #[config(default = "x-forwarded-for", env = "CARDUME_PROXY_HEADER")]
+    #[config(layer_attr(arg(long, value_name = "HEADER")))]
+    pub proxy_header: ProxyHeader,
+
+    /// Origins of pages that may open sockets here, such as "https://tv.example.org" or "https://*.example.org"; "*" is all.
+    /// The tracker's own pages always may, and so may programs that are no browsers.
+    #[config(default = ["*"], env = "CARDUME_ALLOWED_ORIGINS", parse_env = confique::env::parse::list_by_comma)]
+    #[config(layer_attr(arg(long, value_name = "ORIGIN", value_delimiter = ',')))]
+    pub allowed_origins: Vec<Origin>,
+
+    /// Whoever names this may read /metrics: "Authorization: Bearer TOKEN". Without one, loopback and private addresses may.
+    #[config(env = "CARDUME_METRICS_TOKEN")]
+    #[config(layer_attr(arg(skip)))]
+    pub metrics_token: Option<String>,
+
+    /// What is logged: error, warn, info, debug or trace, for all or by part, such as "info,cardume::signal=debug". RUST_LOG
+    /// goes before it.
+    #[config(default = "info", env = "CARDUME_LOG")]
+    #[config(layer_attr(arg(long, value_name = "FILTER")))]
+    pub log: String,
+
+    /// How it is logged: "text", or "json", one object a line.
+    #[config(default = "text", env = "CARDUME_LOG_FORMAT")]
+    #[config(layer_attr(arg(long, value_name = "FORMAT")))]
+    pub log_format: LogFormat,
+
     /// Serve the web site from this directory instead of the one built in (for work on the site).
     #[config(env = "CARDUME_SITE")]
     #[config(layer_attr(arg(long, value_name = "DIR")))]
@@ -117,9 +161,53 @@ pub struct Config {
     #[config(layer_attr(arg(default_missing_value = "true")))]
     pub demo: bool,
 
-    /// STUN and TURN servers that viewers use to reach each other through NATs, each such as
-    /// { urls = ["stun:stun.example.org:3478"] }, for TURN with username and credential. Without any, viewers
-    /// connect within one network only.
+    /// Address to answer STUN on (UDP), which tells viewers behind NATs how others reach them, or "off". Behind a proxy, set
+    /// relay_address or public_url to where viewers reach it.
+    #[config(default = "0.0.0.0:3478", env = "CARDUME_STUN")]
+    #[config(layer_attr(arg(long, value_name = "ADDRESS")))]
+    pub stun: StunAddress,
+
+    /// Whether to relay between viewers that cannot reach each other (TURN), on the port of STUN, UDP and TCP. What is relayed
+    /// counts in the egress limits; viewers that nobody reaches get all from the server otherwise.
+    #[config(default = false, env = "CARDUME_RELAY")]
+    #[config(layer_attr(arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)))]
+    #[config(layer_attr(arg(default_missing_value = "true")))]
+    pub relay: bool,
+
+    /// Public address of this machine, where viewers reach STUN and the relay; found by itself when left out, from public_url or
+    /// the network interface.
+    #[config(env = "CARDUME_RELAY_ADDRESS")]
+    #[config(layer_attr(arg(long, value_name = "IP")))]
+    pub relay_address: Option<IpAddr>,
+
+    /// UDP ports that are relayed from; each relayed connection takes one. Let them through the firewall.
+    #[config(default = "49152-57343", env = "CARDUME_RELAY_PORTS")]
+    #[config(layer_attr(arg(long, value_name = "PORTS")))]
+    pub relay_ports: PortRange,
+
+    /// What one relayed connection may carry, both directions together, such as "10 Mbit/s".
+    #[config(default = "10 Mbit/s", env = "CARDUME_RELAY_RATE")]
+    #[config(layer_attr(arg(long, value_name = "RATE")))]
+    pub relay_rate: RateLimit,
+
+    /// Relayed addresses that one viewer may have at once; a browser takes two or more for each neighbour.
+    #[config(default = 64, env = "CARDUME_RELAY_VIEWER_LIMIT")]
+    #[config(layer_attr(arg(long, value_name = "N")))]
+    pub relay_viewer_limit: u32,
+
+    /// Relayed addresses that one network address (for IPv6 one /64) may have at once.
+    #[config(default = 1024, env = "CARDUME_RELAY_ADDRESS_LIMIT")]
+    #[config(layer_attr(arg(long, value_name = "N")))]
+    pub relay_address_limit: u32,
+
+    /// Whether to relay to private addresses, too: for laboratories. Strangers reach your own network through the relay then.
+    #[config(default = false, env = "CARDUME_RELAY_PRIVATE")]
+    #[config(layer_attr(arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true)))]
+    #[config(layer_attr(arg(default_missing_value = "true")))]
+    pub relay_private: bool,
+
+    /// Further STUN and TURN servers that viewers use to reach each other through NATs, each such as
+    /// { urls = ["stun:stun.example.org:3478"] }, for TURN with username and credential.
     #[config(default = [])]
     #[config(layer_attr(arg(skip)))]
     pub ice_servers: Vec<signal::IceServer>,
@@ -147,76 +235,37 @@ pub struct ChannelConfig {
 /// What flags give: every value optional.
 pub type Flags = <Config as confique::Config>::Layer;
 
-/// Why a configuration is not accepted.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("cannot read the configuration file {path}")]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A key or value in the file is wrong.
-    #[error("in {origin}: {reason}")]
-    Toml {
-        /// The file.
-        origin: String,
-        /// What is wrong, with line and column.
-        reason: Box<toml::de::Error>,
-    },
-    /// An environment variable is wrong.
-    #[error(transparent)]
-    Value(#[from] confique::Error),
-    /// Two channels have one id.
-    #[error("channel {0:?} is defined twice")]
-    DuplicateChannel(String),
-    /// Two channels have one stream key, so that it would not say which is meant.
-    #[error("channels {first:?} and {second:?} have the same stream key; give each its own")]
-    DuplicateKey {
-        /// One.
-        first: String,
-        /// The other.
-        second: String,
-    },
-    /// A channel's value is out of its range.
-    #[error("channel {channel:?}: {reason}")]
-    Channel {
-        /// Its id.
-        channel: String,
-        /// What is wrong.
-        reason: String,
-    },
-    /// More channels than a tracker takes.
-    #[error("{0} channels are defined; a tracker takes at most {CHANNEL_LIMIT}")]
-    TooManyChannels(usize),
-    /// A public URL that is none.
-    #[error("public_url {0:?} must begin with http:// or https://")]
-    PublicUrl(String),
-}
-
 impl Config {
     /// Flags, then the environment, then the file, then defaults.
     ///
     /// # Errors
-    /// When the file is missing or something in it, in the environment or in the flags is wrong.
-    pub fn load(flags: Flags, file: Option<&Path>) -> Result<Self, ConfigError> {
-        let mut builder = Self::builder().preloaded(flags).env();
+    /// All that is wrong with the file, the environment and what they say together.
+    pub fn load(flags: Flags, file: Option<&Path>) -> Result<Self, ConfigErrors> {
+        let mut errors = Vec::new();
+        let environment = Flags::from_env().unwrap_or_else(|error| {
+            errors.push(ConfigError::Value(error));
+            Flags::empty()
+        });
+        let mut builder = Self::builder().preloaded(flags).preloaded(environment);
         if let Some(path) = file {
-            let text = std::fs::read_to_string(path)
-                .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-            builder = builder.preloaded(parse(&text, &path.display().to_string())?);
+            match std::fs::read_to_string(path) {
+                Ok(text) => {
+                    builder = builder.preloaded(file::parse(&text, &path.display().to_string(), &mut errors));
+                }
+                Err(source) => errors.push(ConfigError::Unreadable { path: path.to_owned(), source }),
+            }
         }
-        builder.load()?.finish()
+        Self::finish(builder.load(), errors)
     }
 
     /// From the text of a file and defaults alone.
     ///
     /// # Errors
-    /// When something in the text is wrong.
-    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
-        Self::builder().preloaded(parse(text, "the configuration")?).load()?.finish()
+    /// All that is wrong with the text.
+    pub fn from_toml(text: &str) -> Result<Self, ConfigErrors> {
+        let mut errors = Vec::new();
+        let said = file::parse(text, "the configuration", &mut errors);
+        Self::finish(Self::builder().preloaded(said).load(), errors)
     }
 
     /// A commented file with every key and its default.
@@ -225,39 +274,70 @@ impl Config {
         template.replace("#channel = []\n", CHANNEL_EXAMPLE)
     }
 
-    fn finish(mut self) -> Result<Self, ConfigError> {
-        self.check()?;
-        if self.channel.is_empty() {
-            self.channel.push(ChannelConfig::new(DEFAULT_CHANNEL, "Live"));
-        }
-        if self.demo && self.channel.iter().all(|channel| channel.id.as_str() != DEMO_CHANNEL) {
-            self.channel.push(ChannelConfig::new(DEMO_CHANNEL, "Demo"));
-        }
-        Ok(self)
+    /// The host of [`Config::public_url`], without scheme, port and path.
+    pub fn public_host(&self) -> Option<&str> {
+        self.public_url.as_deref().and_then(host_of)
     }
 
-    fn check(&self) -> Result<(), ConfigError> {
-        if let Some(url) = self.public_url.as_deref().filter(|url| !is_web_url(url)) {
-            return Err(ConfigError::PublicUrl(url.to_owned()));
+    /// What is left of it is looked at even where something was wrong already, so that all of it is said at once.
+    fn finish(
+        loaded: Result<Self, confique::Error>,
+        mut errors: Vec<ConfigError>,
+    ) -> Result<Self, ConfigErrors> {
+        let mut config = match loaded {
+            Ok(config) => config,
+            Err(error) => {
+                errors.push(ConfigError::Value(error));
+                return Err(ConfigErrors::new(errors));
+            }
+        };
+        config.check(&mut errors);
+        if !errors.is_empty() {
+            return Err(ConfigErrors::new(errors));
         }
+        if config.channel.is_empty() {
+            config.channel.push(ChannelConfig::new(DEFAULT_CHANNEL, "Live"));
+        }
+        if config.demo && config.channel.iter().all(|channel| channel.id.as_str() != DEMO_CHANNEL) {
+            config.channel.push(ChannelConfig::new(DEMO_CHANNEL, "Demo"));
+        }
+        Ok(config)
+    }
+
+    fn check(&self, errors: &mut Vec<ConfigError>) {
+        if let Some(url) = self.public_url.as_deref().filter(|url| !is_web_url(url)) {
+            errors.push(ConfigError::PublicUrl(url.to_owned()));
+        }
+        if self.relay && self.stun.address().is_none() {
+            errors.push(ConfigError::RelayWithoutStun);
+        }
+        if let Err(reason) = logs::check(&self.log) {
+            errors.push(ConfigError::Log { filter: self.log.clone(), reason });
+        }
+        let is_short = |token: &str| token.chars().count() < METRICS_TOKEN_LEN_MIN;
+        if self.metrics_token.as_deref().is_some_and(is_short) {
+            errors.push(ConfigError::MetricsToken(METRICS_TOKEN_LEN_MIN));
+        }
+        self.check_channels(errors);
+    }
+
+    fn check_channels(&self, errors: &mut Vec<ConfigError>) {
         if self.channel.len() > CHANNEL_LIMIT {
-            return Err(ConfigError::TooManyChannels(self.channel.len()));
+            errors.push(ConfigError::TooManyChannels { n: self.channel.len(), limit: CHANNEL_LIMIT });
+            return;
         }
         let mut ids = BTreeSet::new();
         for (index, channel) in self.channel.iter().enumerate() {
-            channel.check()?;
+            errors.extend(channel.check().err());
             if !ids.insert(&channel.id) {
-                return Err(ConfigError::DuplicateChannel(channel.id.to_string()));
+                errors.push(ConfigError::DuplicateChannel(channel.id.to_string()));
             }
             let has_same_key = |other: &&ChannelConfig| channel.key.is_some() && other.key == channel.key;
             if let Some(first) = self.channel.iter().take(index).find(has_same_key) {
-                return Err(ConfigError::DuplicateKey {
-                    first: first.id.to_string(),
-                    second: channel.id.to_string(),
-                });
+                let (first, second) = (first.id.to_string(), channel.id.to_string());
+                errors.push(ConfigError::DuplicateKey { first, second });
             }
         }
-        Ok(())
     }
 }
 
@@ -298,9 +378,10 @@ impl ChannelConfig {
     }
 }
 
-fn parse(text: &str, origin: &str) -> Result<Flags, ConfigError> {
-    toml::from_str(text)
-        .map_err(|reason| ConfigError::Toml { origin: origin.to_owned(), reason: Box::new(reason) })
+/// The host of a web address, without scheme, port and path.
+pub fn host_of(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://")?;
+    relay::host_of(rest.split('/').next()?)
 }
 
 fn is_web_url(url: &str) -> bool {
@@ -353,12 +434,28 @@ mod tests {
     }
 
     #[test]
+    fn all_that_is_wrong_is_said_at_once() {
+        let error = error_of(
+            "http = \"nowhere\"\nnonsense = 1\npublic_url = \"tv\"\n[[channel]]\nid = \"a\"\nkeey = \"x\"\n[[channel]]\nid = \"b\"\nkey = \"short\"",
+        );
+        for part in ["line 1", "nonsense", "public_url", "keey", "line 6", "channel \"b\": key must be"] {
+            assert!(error.contains(part), "{part:?} is not in: {error}");
+        }
+    }
+
+    #[test]
     fn a_bad_value_is_named_with_what_would_be_right() {
         let cases = [
             ("egress_limit = \"30\"", "30 Mbit/s"),
             ("egress_bytes_per_month = \"2 Tbit\"", "500 GB"),
             ("http = \"nowhere\"", "line 1"),
             ("public_url = \"tv.example.org\"", "https://"),
+            ("trusted_proxies = [\"proxy\"]", "10.0.0.0/8"),
+            ("proxy_header = \"x-real-ip\"", "x-forwarded-for"),
+            ("allowed_origins = [\"https://a.example/path\"]", "without a path"),
+            ("metrics_token = \"short\"", "at least 16"),
+            ("log = \"cardume=loud\"", "info,cardume::signal=debug"),
+            ("log_format = \"xml\"", "\"json\""),
             ("[[channel]]\nid = \"No Spaces\"", "a channel id is"),
             ("[[channel]]\nid = \"events\"", "reserved"),
             ("[[channel]]\nid = \"a\"\nkey = \"short\"", "8 to 128 characters"),

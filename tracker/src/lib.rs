@@ -5,16 +5,24 @@
 
 pub mod app;
 pub mod channel;
+pub mod check;
 pub mod clock;
 pub mod config;
 pub mod demo;
+pub mod door;
 pub mod egress;
 pub mod film;
+pub mod health;
 pub mod hls;
 pub mod http;
 pub mod ingest;
+pub mod logs;
+pub mod metrics;
+pub mod places;
 pub mod rate;
+pub mod relay;
 pub mod server_peer;
+pub mod service;
 pub mod signal;
 pub mod site;
 pub mod store;

@@ -1,15 +1,19 @@
 //! The `cardume` binary: a command line around the library.
 
-use std::io::IsTerminal as _;
+#[cfg(feature = "watch")]
+mod watch;
+
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use cardume::app::{StreamKey, Tracker};
-use cardume::config::{Config, DEMO_CHANNEL, Flags};
+use cardume::app::{Reloaded, StreamKey, Tracker};
+use cardume::config::{self, Config, ConfigErrors, DEMO_CHANNEL, Flags};
+use cardume::logs::Logs;
+use cardume::{check, health, service};
 use clap::{Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -18,8 +22,12 @@ Examples:
   cardume serve --egress '30 Mbit/s'     viewers beyond 30 Mbit/s are fed by each other
   cardume config > cardume.toml          a commented file to begin from
   cardume serve --config cardume.toml
+  cardume check --config cardume.toml    says what is wrong with it, and what it would take
+  cardume watch http://tracker.example/watch/live
+                                         a viewer without a browser; see `cardume watch --help`
 
-Logging: RUST_LOG=debug, or for one part RUST_LOG=cardume::signal=debug.";
+Logging: --log debug, or for one part --log info,cardume::signal=debug.
+SIGHUP reads the configuration again, SIGTERM ends the tracker in order.";
 
 /// Peer-to-peer live video: viewers feed each other what an encoder sends once.
 #[derive(Debug, Parser)]
@@ -34,9 +42,25 @@ enum Command {
     /// Run the tracker: site, signalling, ingest and server peer in one.
     #[command(after_help = EXAMPLES)]
     Serve(Box<Serve>),
+    /// Watch a channel without a browser: statistics, the stream itself, or many viewers for a load test.
+    #[cfg(feature = "watch")]
+    #[command(after_help = watch::EXAMPLES)]
+    Watch(Box<watch::Flags>),
     /// Print a commented configuration file with every key and its default.
     Config,
+    /// Say whether `serve` would start: all that is wrong, and what it would take. Exit code 1: the configuration is
+    /// wrong; 3: it is right, but something of this machine is missing or taken.
+    Check(Box<Serve>),
+    /// Ask a running tracker whether it is well. Exit code 1: it is not.
+    Health {
+        /// Where it is.
+        #[arg(default_value = "http://127.0.0.1:8080", env = "CARDUME_HEALTH_URL")]
+        url: String,
+    },
 }
+
+/// The configuration is right, but not for this machine as it is now.
+const NOT_READY: u8 = 3;
 
 #[derive(Debug, clap::Args)]
 struct Serve {
@@ -49,14 +73,21 @@ struct Serve {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Serve(options) => serve(*options),
+        Command::Serve(options) => serve(&options),
+        #[cfg(feature = "watch")]
+        Command::Watch(flags) => watch::run(&flags),
         Command::Config => {
             print!("{}", Config::template());
-            Ok(())
+            Ok(ExitCode::SUCCESS)
         }
+        Command::Check(options) => check(&options),
+        Command::Health { url } => health::ask(&url).map(|answer| {
+            println!("{answer}");
+            ExitCode::SUCCESS
+        }),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("cardume: {error:#}");
             ExitCode::FAILURE
@@ -64,27 +95,96 @@ fn main() -> ExitCode {
     }
 }
 
+impl Serve {
+    fn load(&self) -> Result<Config, ConfigErrors> {
+        Config::load(self.flags.clone(), self.config.as_deref())
+    }
+}
+
+fn check(options: &Serve) -> anyhow::Result<ExitCode> {
+    let findings = check::check(&options.load()?);
+    for finding in &findings {
+        println!("{finding}");
+    }
+    let is_ready = findings.iter().all(|finding| finding.is_good);
+    Ok(if is_ready { ExitCode::SUCCESS } else { ExitCode::from(NOT_READY) })
+}
+
 #[tokio::main]
-async fn serve(options: Serve) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_target(false)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .init();
-    let config = Config::load(options.flags, options.config.as_deref())?;
+async fn serve(options: &Serve) -> anyhow::Result<ExitCode> {
+    let config = options.load()?;
+    let logs = Logs::begin(&config.log, config.log_format).map_err(anyhow::Error::msg)?;
+    service::raise_file_limit(config.connection_limit);
     let public_url = config.public_url.clone();
     // Before anything is announced: who is told of the tracker may stop it at once.
-    let signal = shutdown_signal().context("cannot listen for signals")?;
+    let end = shutdown_signal().context("cannot listen for signals")?;
+    let hangups = hangups().context("cannot listen for signals")?;
     let tracker = Tracker::start(config).await?;
     print!("{}", greeting(&tracker, public_url.as_deref()));
-    let name = signal.await;
+    tokio::spawn(service::keep_alive());
+    service::ready();
+    let name = tokio::select! {
+        name = end => name,
+        never = reload_at(hangups, &tracker, options, &logs) => match never {},
+    };
     tracing::info!("{name}: going down");
+    service::stopping();
     if !tracker.shutdown().await {
         tracing::warn!("some connections had to be cut off");
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Reads the configuration again at each SIGHUP. One that is faulty changes nothing.
+async fn reload_at(
+    mut hangups: impl AsyncFnMut(),
+    tracker: &Tracker,
+    options: &Serve,
+    logs: &Logs,
+) -> Infallible {
+    loop {
+        hangups().await;
+        service::reloading();
+        let outcome = options.load().map_err(anyhow::Error::from).and_then(|config| {
+            let (filter, public_url) = (config.log.clone(), config.public_url.clone());
+            Ok((tracker.reload(&config)?, filter, public_url))
+        });
+        match outcome {
+            Ok((reloaded, filter, public_url)) => {
+                report(&reloaded);
+                print!("{}", invitations(&reloaded.added, tracker, public_url.as_deref()));
+                // Last, so that who turns the log down is told, too.
+                logs.adopt(&filter);
+            }
+            Err(error) => {
+                tracing::error!("SIGHUP: the configuration is wrong, nothing is changed: {error:#}");
+            }
+        }
+        service::ready();
+    }
+}
+
+fn report(reloaded: &Reloaded) {
+    let names = |keys: &[String]| if keys.is_empty() { "nothing".to_owned() } else { keys.join(", ") };
+    tracing::info!("SIGHUP: the configuration was read again; changed: {}", names(&reloaded.applied));
+    if !reloaded.waiting.is_empty() {
+        tracing::warn!("SIGHUP: only a restart changes {}", names(&reloaded.waiting));
+    }
+}
+
+/// Waits for the next SIGHUP; for ever where there is none.
+#[cfg(unix)]
+fn hangups() -> std::io::Result<impl AsyncFnMut()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut hangup = signal(SignalKind::hangup())?;
+    Ok(async move || {
+        hangup.recv().await;
+    })
+}
+
+#[cfg(not(unix))]
+fn hangups() -> std::io::Result<impl AsyncFnMut()> {
+    Ok(async || std::future::pending().await)
 }
 
 /// Resolves to the name of the first signal that asks the process to end.
@@ -113,19 +213,25 @@ fn shutdown_signal() -> std::io::Result<impl Future<Output = &'static str>> {
 
 /// What the operator needs next, ready to paste.
 fn greeting(tracker: &Tracker, public_url: Option<&str>) -> String {
-    let site = public_url.map_or_else(
+    let site = site(tracker, public_url);
+    format!("Cardume is on {site}/\n") + &invitations(tracker.stream_keys(), tracker, public_url)
+}
+
+fn site(tracker: &Tracker, public_url: Option<&str>) -> String {
+    public_url.map_or_else(
         || format!("http://{}", reachable(tracker.http_address())),
         |url| url.trim_end_matches('/').to_owned(),
-    );
-    let rtmp = match public_url.and_then(host_of) {
+    )
+}
+
+/// How to send to these channels, and where to watch them.
+fn invitations(keys: &[StreamKey], tracker: &Tracker, public_url: Option<&str>) -> String {
+    let site = site(tracker, public_url);
+    let rtmp = match public_url.and_then(config::host_of) {
         Some(host) => format!("rtmp://{host}:{}/live", tracker.rtmp_address().port()),
         None => format!("rtmp://{}/live", reachable(tracker.rtmp_address())),
     };
-    let mut text = format!("Cardume is on {site}/\n");
-    for stream_key in tracker.stream_keys() {
-        text += &invitation(stream_key, &site, &rtmp);
-    }
-    text
+    keys.iter().map(|key| invitation(key, &site, &rtmp)).collect()
 }
 
 fn invitation(stream_key: &StreamKey, site: &str, rtmp: &str) -> String {
@@ -148,13 +254,4 @@ fn invitation(stream_key: &StreamKey, site: &str, rtmp: &str) -> String {
 /// An address that a browser on this machine can open, for one that is listened on.
 fn reachable(address: SocketAddr) -> String {
     if address.ip().is_unspecified() { format!("localhost:{}", address.port()) } else { address.to_string() }
-}
-
-/// The host of a web address, without scheme, port and path.
-fn host_of(url: &str) -> Option<&str> {
-    let (_, rest) = url.split_once("://")?;
-    let authority = rest.split('/').next()?;
-    let is_ipv6 = authority.starts_with('[');
-    let end = if is_ipv6 { authority.find(']')? + 1 } else { authority.find(':').unwrap_or(authority.len()) };
-    authority.get(..end)
 }

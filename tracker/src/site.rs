@@ -112,6 +112,7 @@ impl File {
 fn name_of(path: &str) -> &str {
     match path.trim_start_matches('/') {
         "" => "index.html",
+        "api" => "api.html",
         watch if watch == "watch" || watch.starts_with("watch/") => "watch.html",
         embed if embed == "embed" || embed.starts_with("embed/") => "embed.html",
         name => name,
@@ -192,13 +193,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn any_channel_has_the_same_two_pages() {
-        let files =
-            [("index.html", "list"), ("watch.html", "watch"), ("embed.html", "embed"), ("embed.js", "js")];
+    async fn pages_have_short_addresses_and_any_channel_has_the_same_two() {
+        let files = [
+            ("index.html", "list"),
+            ("watch.html", "watch"),
+            ("embed.html", "embed"),
+            ("embed.js", "js"),
+            ("api.html", "api"),
+        ];
         let (_directory, site) = site(&files);
-        for (path, body) in
-            [("/watch/news", "watch"), ("/embed/a_b", "embed"), ("/embed.js", "js"), ("/", "list")]
-        {
+        for (path, body) in [
+            ("/watch/news", "watch"),
+            ("/embed/a_b", "embed"),
+            ("/embed.js", "js"),
+            ("/", "list"),
+            ("/api", "api"),
+        ] {
             let response = site.respond(path, &HeaderMap::new()).await;
             assert_eq!(response.status(), StatusCode::OK, "{path}");
             let bytes = axum::body::to_bytes(response.into_body(), 100).await.unwrap();

@@ -101,6 +101,14 @@ impl Store {
         self.secret("resume")
     }
 
+    /// What the relay's credentials are made with, made on first use.
+    ///
+    /// # Errors
+    /// When the store or the system's random numbers fail.
+    pub fn relay_secret(&self) -> Result<[u8; 32], StoreError> {
+        self.secret("relay")
+    }
+
     /// The seed of a channel's signing key, made on first use.
     ///
     /// # Errors

@@ -18,7 +18,9 @@ fn cardume() -> Command {
 
 fn serve(data_dir: &Path) -> Command {
     let mut command = cardume();
-    command.args(["serve", "--http", "127.0.0.1:0", "--rtmp", "127.0.0.1:0", "--data-dir"]).arg(data_dir);
+    command
+        .args(["serve", "--http", "127.0.0.1:0", "--rtmp", "127.0.0.1:0", "--stun", "off", "--data-dir"])
+        .arg(data_dir);
     command
 }
 
@@ -98,8 +100,30 @@ fn an_address_in_use_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let mut command = cardume();
-    command.args(["serve", "--http", &address, "--rtmp", "127.0.0.1:0", "--data-dir"]).arg(directory.path());
+    command
+        .args(["serve", "--http", &address, "--rtmp", "127.0.0.1:0", "--stun", "off", "--data-dir"])
+        .arg(directory.path());
     check_refused(&command.output().unwrap(), &[&address, "--http"]);
+}
+
+#[test]
+fn a_port_of_stun_in_use_is_named_with_how_to_do_without() {
+    let directory = tempfile::tempdir().unwrap();
+    let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let mut command = cardume();
+    command.args([
+        "serve",
+        "--http",
+        "127.0.0.1:0",
+        "--rtmp",
+        "127.0.0.1:0",
+        "--stun",
+        &address,
+        "--data-dir",
+    ]);
+    let output = command.arg(directory.path()).output().unwrap();
+    check_refused(&output, &["STUN", &address, "--stun off"]);
 }
 
 #[test]
@@ -196,4 +220,110 @@ fn a_process_that_is_killed_forgets_nothing_of_what_it_sent() {
     child.wait().unwrap();
     // As the operator's manual says: a thousandth of the quota, but at least 1 MiB, may be lost.
     assert!((sent..=sent + 1024 * 1024).contains(&after), "{sent} bytes before, {after} after");
+}
+
+#[cfg(unix)]
+fn signal(child: &Child, name: &str) {
+    assert!(Command::new("kill").args([name, &child.id().to_string()]).status().unwrap().success());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_hangup_reads_the_configuration_again_and_a_faulty_one_changes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("cardume.toml");
+    std::fs::write(&file, "").unwrap();
+    let mut command = serve(&directory.path().join("data"));
+    let (mut child, greeting) = start_with(command.args(["--log-format", "json", "--config"]).arg(&file));
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let hang_up = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        signal(&child, "-HUP");
+    };
+    let mut reload = |text: &str| -> serde_json::Value {
+        hang_up(text);
+        let line = log.find(|line| line.contains("SIGHUP")).unwrap();
+        serde_json::from_str(&line).unwrap()
+    };
+    let line = reload("viewer_limit = \"many\"");
+    assert_eq!(line["level"], "ERROR");
+    assert!(line["message"].as_str().unwrap().contains("cardume.toml"), "{line}");
+    let line = reload("log = \"error\"\n[[channel]]\nid = \"news\"");
+    assert!(line["message"].as_str().unwrap().contains("changed: log, channel"), "{line}");
+    assert!(read(&greeting, "/v1/channels").contains("news"));
+    // The filter holds: what was done is no error, and not told any more.
+    hang_up("log = \"error\"\n[[channel]]\nid = \"sport\"");
+    while !read(&greeting, "/v1/channels").contains("sport") {}
+    let line = reload("rubbish");
+    assert_eq!(line["level"], "ERROR", "{line}");
+    signal(&child, "-TERM");
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn check_says_all_that_is_wrong_and_what_is_taken() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("cardume.toml");
+    let check = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        cardume().args(["check", "--config"]).arg(&file).output().unwrap()
+    };
+    let output = check("htpp = 1\nrtmp = 2\npublic_url = \"tv\"");
+    assert_eq!(output.status.code(), Some(1));
+    check_refused(&output, &["cardume.toml", "htpp", "line 2", "public_url"]);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let store = directory.path().join("data").display().to_string();
+    let ports = "rtmp = \"127.0.0.1:0\"\nstun = \"127.0.0.1:0\"";
+    let text = |http: &str| format!("http = \"{http}\"\n{ports}\ndata_dir = {store:?}");
+    let output = check(&text(&taken.local_addr().unwrap().to_string()));
+    assert_eq!(output.status.code(), Some(3));
+    let found = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(found.contains("BAD  http: ") && found.contains("ok   rtmp: "), "{found}");
+    let output = check(&text("127.0.0.1:0"));
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
+#[test]
+fn health_is_the_exit_code_of_a_question() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut child, greeting) = start(directory.path());
+    let (_, rest) = greeting.split_once("Cardume is on ").unwrap();
+    let url = rest.split_whitespace().next().unwrap().to_owned();
+    let ask = |url: &str| cardume().args(["health", url]).output().unwrap();
+    let output = ask(&url);
+    assert!(
+        output.status.success() && String::from_utf8_lossy(&output.stdout).contains("\"ok\""),
+        "{output:?}"
+    );
+    child.kill().unwrap();
+    child.wait().unwrap();
+    check_refused(&ask(&url), &["nobody listens"]);
+    check_refused(&ask("https://tv.example.org"), &["http://"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn systemd_is_told_when_it_is_ready_reads_again_and_goes_down() {
+    use std::os::unix::net::UnixDatagram;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("notify");
+    let systemd = UnixDatagram::bind(&path).unwrap();
+    systemd.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+    let mut command = serve(&directory.path().join("data"));
+    let (mut child, _) = start_with(command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "2000000"));
+    let hear = |expected: &str| loop {
+        let mut buffer = [0; 1024];
+        let len = systemd.recv(&mut buffer).unwrap();
+        if String::from_utf8_lossy(&buffer[..len]).contains(expected) {
+            break;
+        }
+    };
+    hear("READY=1");
+    hear("WATCHDOG=1");
+    signal(&child, "-HUP");
+    hear("RELOADING=1\nMONOTONIC_USEC=");
+    hear("READY=1");
+    signal(&child, "-TERM");
+    hear("STOPPING=1");
+    assert!(child.wait().unwrap().success());
 }

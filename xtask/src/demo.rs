@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    net::{Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr, UdpSocket},
 };
 
 use anyhow::Result;
@@ -12,6 +12,9 @@ use crate::{artefacts, place, say, task, task::Task};
 
 /// How the tracker begins once it answers.
 const READY: &str = "Cardume is on ";
+
+/// The port of STUN (RFC 8489, section 18.6).
+const STUN_PORT: u16 = 3478;
 
 /// Options of `cargo xtask demo`.
 #[derive(Args)]
@@ -31,10 +34,13 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<()> {
     let tracker = artefacts::build()?;
     let listen = |port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).to_string();
+    // Viewers on this machine need no STUN; those elsewhere do, and another program may have its port.
+    let stun = listen(STUN_PORT);
+    let stun = if UdpSocket::bind(&stun).is_ok() { &stun } else { "off" };
     let serve = Task::new(tracker)
         .args(["serve", "--demo", "--data-dir"])
         .args([place::target().join("demo-data")])
-        .args(["--http", &listen(options.port), "--rtmp", &listen(options.rtmp_port)]);
+        .args(["--http", &listen(options.port), "--rtmp", &listen(options.rtmp_port), "--stun", stun]);
     let outcome = serve.watch(|line| {
         println!("{line}");
         if line.starts_with(READY) {

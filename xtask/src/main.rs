@@ -9,6 +9,7 @@ mod demo;
 mod fresh;
 mod fuzz;
 mod mutate;
+mod nat;
 mod place;
 mod setup;
 mod stages;
@@ -55,6 +56,8 @@ enum Command {
     Fuzz(fuzz::Options),
     /// Break the scheduler on purpose, to see whether the tests notice.
     Mutate(mutate::Options),
+    /// Show which viewers connect how, behind NATs of each kind; needs Linux and root.
+    Nat,
     /// Run the benchmark NAME, for example `first-light`.
     Bench(bench::BenchOptions),
     /// Run the simulator's scenario NAME.
@@ -81,6 +84,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Browser { arguments } => test::browser_matrix(&arguments),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Mutate(options) => mutate::run(&options),
+        Command::Nat => nat::run(),
         Command::Bench(options) => bench::bench(&options),
         Command::Sim(options) => bench::sim(&options),
     }

@@ -14,7 +14,7 @@ pub(crate) use wasm::{Toolchain, output_dir as wasm_output_dir};
 
 use anyhow::{Context, Result};
 
-use crate::{say, task::Task};
+use crate::{place, say, task::Task};
 
 /// Everything for the other commands, so that they need no network afterwards.
 pub(crate) fn all(tests: bool) -> Result<()> {
@@ -27,6 +27,17 @@ pub(crate) fn all(tests: bool) -> Result<()> {
         packages(Packages::BrowserTests)?;
     }
     say!("set-up is complete");
+    Ok(())
+}
+
+/// What network namespaces and NATs are made with; only root can make them.
+pub(crate) fn network_tools() -> Result<()> {
+    let tools = [("ip", "iproute2"), ("nft", "nftables")];
+    let missing = tools.iter().filter(|(name, _)| place::program(&[name]).is_none());
+    let missing: Vec<_> = missing.map(|(_, package)| *package).collect();
+    if !missing.is_empty() {
+        debian::install(&missing, "by the laboratory of NATs")?;
+    }
     Ok(())
 }
 

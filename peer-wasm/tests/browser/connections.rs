@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use cardume_peer_wasm::connection::ConnectionEvent;
-use cardume_peer_wasm::connections::{ConnectionCommand, Connections};
+use cardume_peer_wasm::connections::{BrowserConnector, ConnectionCommand, Connections};
 use cardume_peer_wasm::{Link, LinkEvent};
 use cardume_swarm::Instant;
 use cardume_wire::PeerId;
@@ -27,15 +27,27 @@ impl Pair {
         let side = |side: usize| {
             let reported = reported.clone();
             let notify = move |(_, event)| reported.push((side, event));
-            let mut connections = Connections::new(std::rc::Rc::new(notify));
+            let mut connections = Connections::new(BrowserConnector::new(std::rc::Rc::new(notify)));
             connections.handle(ConnectionCommand::SetOwnId(IDS[side]), START);
             connections
         };
         Self { sides: [side(0), side(1)], reported }
     }
 
+    fn tell(&mut self, side: usize, command: ConnectionCommand) {
+        self.sides[side].handle(command, START);
+        self.hear(side);
+    }
+
+    /// Takes what the connections tell beside what each reports.
+    fn hear(&mut self, side: usize) {
+        while let Some((_, event)) = self.sides[side].poll_event() {
+            self.reported.push((side, event));
+        }
+    }
+
     fn connect(&mut self, side: usize) {
-        self.sides[side].handle(ConnectionCommand::Connect(IDS[1 - side]), START);
+        self.tell(side, ConnectionCommand::Connect(IDS[1 - side]));
     }
 
     /// Carries what must be carried until both have an open channel.
@@ -56,7 +68,7 @@ impl Pair {
                 }
                 other => panic!("{other:?}"),
             };
-            self.sides[1 - side].handle(command, START);
+            self.tell(1 - side, command);
         }
         ends.map(Option::unwrap)
     }
@@ -110,7 +122,7 @@ async fn a_neighbour_that_closes_is_noticed_after_its_last_message() {
     let [a, b] = pair.link_up().await;
     assert!(a.link.send(b"goodbye"));
     drop(a);
-    pair.sides[0].handle(ConnectionCommand::Close(IDS[1]), START);
+    pair.tell(0, ConnectionCommand::Close(IDS[1]));
     assert_eq!(b.message().await, b"goodbye");
     b.heard.find(|event: LinkEvent| matches!(event, LinkEvent::Closed).then_some(())).await;
 }
@@ -122,6 +134,7 @@ async fn an_offer_without_an_answer_fails_in_time() {
     let due_at = pair.sides[0].poll_timeout().unwrap();
     assert!(due_at.since(START) <= Duration::from_secs(15));
     pair.sides[0].handle_timeout(due_at);
+    pair.hear(0);
     pair.reported.find(|(_, event)| matches!(event, ConnectionEvent::Failed).then_some(())).await;
     assert_eq!(pair.sides[0].poll_timeout(), None);
 }
@@ -130,9 +143,9 @@ async fn an_offer_without_an_answer_fails_in_time() {
 async fn nonsense_for_a_description_fails_and_hurts_nobody() {
     let mut pair = Pair::new();
     let nonsense = ConnectionCommand::Offer { from: IDS[1], sdp: "v=0 nonsense".into() };
-    pair.sides[0].handle(nonsense, START);
+    pair.tell(0, nonsense);
     pair.reported.find(|(_, event)| matches!(event, ConnectionEvent::Failed).then_some(())).await;
-    pair.sides[0].handle(ConnectionCommand::Close(IDS[1]), START);
+    pair.tell(0, ConnectionCommand::Close(IDS[1]));
     pair.connect(0);
     assert_passes_messages(&pair.link_up().await).await;
 }

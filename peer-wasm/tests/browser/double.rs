@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use cardume_peer_wasm::connection::ConnectionEvent;
-use cardume_peer_wasm::connections::{ConnectionCommand, Connections};
+use cardume_peer_wasm::connections::{BrowserConnector, ConnectionCommand, Connections};
 use cardume_peer_wasm::{Link, LinkEvent, Notify};
 use cardume_swarm::{Config, Event, Session};
 use cardume_wire::PeerId;
@@ -44,7 +44,8 @@ impl Double {
     pub(crate) fn polluter(tracker: &Tracker) -> Self {
         let (id, heard) = tracker.add_double();
         let (connected, linked) = (Recorder::new(), Recorder::new());
-        let mut connections = Connections::new(listen(connected.clone(), linked.clone()));
+        let mut connections =
+            Connections::new(BrowserConnector::new(listen(connected.clone(), linked.clone())));
         connections.handle(ConnectionCommand::SetOwnId(id), tracker.now());
         let mut session = Session::new(Config::viewer(id), key().public(), id.number(), tracker.now());
         session.link_opened(PeerId::SERVER, tracker.now());
@@ -107,6 +108,9 @@ impl Double {
             _ => return,
         };
         self.connections.handle(command, self.tracker.now());
+        while let Some((peer, event)) = self.connections.poll_event() {
+            self.handle_connection(peer, Connected::Other(event));
+        }
     }
 
     fn handle_connection(&mut self, peer: PeerId, event: Connected) {

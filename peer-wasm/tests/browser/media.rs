@@ -13,8 +13,13 @@ fn append_all(media: &mut Media, broadcast: &Broadcast) {
     for part in &broadcast.parts {
         // In pieces, as a store gives them.
         let chunks = part.bytes.chunks(300).map(Bytes::copy_from_slice).collect();
-        media.handle(MediaCommand::Append { track: part.track, chunks, is_jump: false, is_last: false });
+        media.handle(append(part.track, chunks));
     }
+}
+
+/// Where a part is on the timeline, the element learns of its bytes.
+fn append(track: TrackId, chunks: Vec<Bytes>) -> MediaCommand {
+    MediaCommand::Append { track, chunks, start_us: 0, end_us: 0, is_jump: false, is_last: false }
 }
 
 fn problem(event: MediaEvent) -> Option<(&'static str, bool)> {
@@ -93,7 +98,7 @@ async fn a_source_that_the_browser_gives_up_is_reported_and_can_be_replaced() {
     let mut media = Media::new(video.clone(), heard.notify());
     media.handle(MediaCommand::Attach(broadcast.catalog(1)));
     let chunks = vec![Bytes::from_static(&[0xff; 400])];
-    media.handle(MediaCommand::Append { track: TrackId(0), chunks, is_jump: false, is_last: false });
+    media.handle(append(TrackId(0), chunks));
     heard.find(|event| if let MediaEvent::Broken(why) = event { Some(why) } else { None }).await;
     media.handle(MediaCommand::Attach(broadcast.catalog(1)));
     append_all(&mut media, &broadcast);
@@ -123,12 +128,7 @@ async fn another_rendition_comes_behind_its_own_init_segment_into_the_same_buffe
         let is_picture = part.track == picture.id;
         is_other |= is_picture && part.is_independent && broadcast.start_us(part) > 0;
         let track = if is_other && is_picture { other } else { part.track };
-        media.handle(MediaCommand::Append {
-            track,
-            chunks: vec![part.bytes.clone()],
-            is_jump: false,
-            is_last: false,
-        });
+        media.handle(append(track, vec![part.bytes.clone()]));
     }
     until(|| buffered(&video) > 7.5).await;
     until(|| video.current_time() > 2.5).await;

@@ -66,6 +66,26 @@ test('list and watch page are accessible, and fit a phone @ci', async ({ world }
   }
 });
 
+test('the API page shows what the tracker answers, is accessible, and fits a phone @ci', async ({
+  world,
+}) => {
+  const tracker = await world.tracker();
+  for (const colorScheme of ['light', 'dark'] as const) {
+    for (const viewport of [PHONE, DESKTOP]) {
+      const api = await world.open(tracker.origin, { viewport, colorScheme });
+      const { page } = api;
+      await page.getByRole('link', { name: 'HTTP API' }).click();
+      await expect(page.locator('#op-channels')).toHaveText('get /v1/channels');
+      await expect(page.locator('section', { has: page.locator('#schema-Channel') })).toContainText(
+        'is_live',
+      );
+      await expectAccessible(page);
+      await expectNoSidewaysScroll(page);
+      await api.close();
+    }
+  }
+});
+
 test('the choice of what to upload is remembered @ci', async ({ world }) => {
   const tracker = await world.tracker();
   const { page } = await world.watch(tracker);

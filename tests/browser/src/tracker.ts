@@ -33,6 +33,12 @@ export interface TrackerOptions {
   readonly films?: string;
   /** Whether WebTorrent clients are served. */
   readonly isWebTorrent?: boolean;
+  /** The address that it listens on; the loopback address by default. */
+  readonly host?: string;
+  /** A command that it is started under, such as one that puts it into another network. */
+  readonly under?: readonly string[];
+  /** More lines of the configuration; without them STUN is off. */
+  readonly more?: string;
 }
 
 /** The built `cardume` on ports and with a data directory of its own. */
@@ -43,18 +49,23 @@ export class Tracker {
     readonly httpPort: number,
     readonly rtmpPort: number,
     private readonly directory: string,
+    private readonly options: TrackerOptions,
   ) {}
 
   static async start(options: TrackerOptions = {}): Promise<Tracker> {
     const directory = await mkdtemp(join(tmpdir(), 'cardume-test-'));
-    const tracker = new Tracker(await freePort(), await freePort(), directory);
+    const tracker = new Tracker(await freePort(), await freePort(), directory, options);
     await writeFile(join(directory, 'cardume.toml'), tracker.#config(options));
     await tracker.restart();
     return tracker;
   }
 
+  get #host(): string {
+    return this.options.host ?? '127.0.0.1';
+  }
+
   get origin(): string {
-    return `http://127.0.0.1:${this.httpPort}`;
+    return `http://${this.#host}:${this.httpPort}`;
   }
 
   /** Where WebTorrent clients announce themselves. */
@@ -63,7 +74,7 @@ export class Tracker {
   }
 
   get rtmpUrl(): string {
-    return `rtmp://127.0.0.1:${this.rtmpPort}/live/${KEY}`;
+    return `rtmp://${this.#host}:${this.rtmpPort}/live/${KEY}`;
   }
 
   /** Where HTTP push goes. */
@@ -79,7 +90,14 @@ export class Tracker {
   async restart(): Promise<void> {
     await this.#child?.stop();
     const program = process.env.CARDUME_BIN ?? resolve('../../target/release/cardume');
-    const child = new Child('cardume', program, ['serve', '--config', join(this.directory, 'cardume.toml')]);
+    const command = [
+      ...(this.options.under ?? []),
+      program,
+      'serve',
+      '--config',
+      join(this.directory, 'cardume.toml'),
+    ];
+    const child = new Child('cardume', command[0] ?? program, command.slice(1));
     this.#child = child;
     await until('the tracker answers', () => {
       if (!child.isRunning) throw new Error(`the tracker ended at once\n${child.output}`);
@@ -114,9 +132,16 @@ export class Tracker {
     }
   }
 
-  #config({ egress = 'unlimited', isDemo = false, films, isWebTorrent = false }: TrackerOptions): string {
-    return `http = "127.0.0.1:${this.httpPort}"
-rtmp = "127.0.0.1:${this.rtmpPort}"
+  #config({
+    egress = 'unlimited',
+    isDemo = false,
+    films,
+    isWebTorrent = false,
+    more = 'stun = "off"',
+  }: TrackerOptions): string {
+    return `http = "${this.#host}:${this.httpPort}"
+rtmp = "${this.#host}:${this.rtmpPort}"
+${more}
 data_dir = ${JSON.stringify(join(this.directory, 'data'))}
 egress_limit = "${egress}"
 demo = ${isDemo}

@@ -40,7 +40,7 @@ export interface ViewerOptions {
   readonly viewport?: { width: number; height: number };
   readonly colorScheme?: 'light' | 'dark';
   /** Scripts under `page/` that run before the probe. */
-  readonly doubles?: readonly 'polluter'[];
+  readonly doubles?: readonly ('polluter' | 'connections')[];
 }
 
 const pageScript = (name: string): string => fileURLToPath(new URL(`./page/${name}.js`, import.meta.url));

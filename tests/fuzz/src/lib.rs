@@ -24,7 +24,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     Target { name: "link", run: targets::link, seeds: seeds::link },
     Target { name: "signal", run: targets::signal, seeds: seeds::signal },
     Target { name: "cutter", run: targets::cutter, seeds: seeds::cutter },
@@ -34,4 +34,5 @@ pub const TARGETS: [Target; 9] = [
     Target { name: "session", run: session::session, seeds: session::scripts },
     Target { name: "film", run: film::film, seeds: film::scripts },
     Target { name: "webtorrent", run: targets::webtorrent, seeds: seeds::webtorrent },
+    Target { name: "relay", run: targets::relay, seeds: cardume::relay::fuzzing::seeds },
 ];

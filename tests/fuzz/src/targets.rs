@@ -64,6 +64,11 @@ pub fn webtorrent(input: &[u8]) {
     cardume_webtorrent::fuzzing::take(input);
 }
 
+/// What clients of the relay send is answered in well-formed messages, and a stranger gets little.
+pub fn relay(input: &[u8]) {
+    cardume::relay::fuzzing::take(input);
+}
+
 /// A push is cut the same in pieces of any length (the first byte says which), and each chunk, put behind its track's
 /// init segment, is cut to itself.
 pub fn cutter(input: &[u8]) {

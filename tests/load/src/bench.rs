@@ -154,7 +154,7 @@ impl Ours {
         // A child has the processors that its parent has.
         sched_setaffinity(Pid::from_raw(0), &processors.tracker)?;
         let child = Command::new(binary)
-            .args(["serve", "--rtmp=127.0.0.1:0", "--webtorrent", "--connection-limit=100000"])
+            .args(["serve", "--rtmp=127.0.0.1:0", "--stun=off", "--webtorrent", "--connection-limit=100000"])
             .arg("--viewer-limit=100000")
             .arg(format!("--http=127.0.0.1:{port}"))
             .arg("--data-dir")

@@ -40,7 +40,15 @@ pub async fn get(tracker: SocketAddr, path: &str) -> Reply {
 
 /// Reads one answer whole; `None` when the tracker closes the connection without one.
 pub async fn try_get(tracker: SocketAddr, path: &str) -> Option<Reply> {
-    let mut stream = Stream::open(tracker, path).await;
+    read(Stream::open(tracker, path).await).await
+}
+
+/// Reads one answer to a request with these header lines, each with its end.
+pub async fn fetch_with(tracker: SocketAddr, path: &str, headers: &str) -> Reply {
+    read(Stream::open_with(tracker, path, headers).await).await.expect("an answer")
+}
+
+async fn read(mut stream: Stream) -> Option<Reply> {
     let mut bytes = Vec::new();
     within("the answer", stream.socket.read_to_end(&mut bytes)).await.ok()?;
     Reply::parse(&bytes)
@@ -56,10 +64,12 @@ pub struct Stream {
 impl Stream {
     /// Asks for it.
     pub async fn open(tracker: SocketAddr, path: &str) -> Self {
+        Self::open_with(tracker, path, "Origin: http://elsewhere.example\r\n").await
+    }
+
+    async fn open_with(tracker: SocketAddr, path: &str, headers: &str) -> Self {
         let mut socket = TcpStream::connect(tracker).await.unwrap();
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: {tracker}\r\nOrigin: http://elsewhere.example\r\nConnection: close\r\n\r\n"
-        );
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {tracker}\r\n{headers}Connection: close\r\n\r\n");
         // A connection that was turned away shows itself when it is read.
         let _ = socket.write_all(request.as_bytes()).await;
         Self { socket, heard: String::new() }

@@ -17,19 +17,21 @@ mod http;
 pub mod https;
 mod link;
 mod signal;
+mod turn;
 
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use cardume::app::Tracker;
+use cardume::app::{Reloaded, Tracker};
 use cardume::config::Config;
 use tempfile::TempDir;
 
 pub use broadcast::{PART_DURATION, cut_part, media_of, tracks};
-pub use http::{Reply, Stream, get, try_get};
+pub use http::{Reply, Stream, fetch_with, get, try_get};
 pub use link::{LinkViewer, WATCHER_BUFFER};
-pub use signal::{SignalClient, refused_upgrade};
+pub use signal::{SignalClient, refused_upgrade, upgrade_with};
+pub use turn::{TurnClient, mapped_address};
 
 /// After this long without the expected event a test fails. Far above what a busy machine needs.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -45,6 +47,17 @@ pub async fn within<T>(what: &str, event: impl Future<Output = T>) -> T {
     value
 }
 
+fn config(directory: &Path, toml: &str) -> Config {
+    let mut head = format!(
+        "http = \"127.0.0.1:0\"\nrtmp = \"127.0.0.1:0\"\ndata_dir = {:?}\n",
+        directory.display().to_string()
+    );
+    if !toml.contains("stun =") {
+        head += "stun = \"off\"\n";
+    }
+    Config::from_toml(&format!("{head}{toml}")).unwrap()
+}
+
 /// A tracker in this process, with a data directory that may outlive it.
 #[derive(Debug)]
 pub struct TestTracker {
@@ -55,12 +68,12 @@ pub struct TestTracker {
 impl TestTracker {
     /// Starts one with these lines in its configuration, and its data here.
     pub async fn start_in(directory: &Path, toml: &str) -> Self {
-        let head = format!(
-            "http = \"127.0.0.1:0\"\nrtmp = \"127.0.0.1:0\"\ndata_dir = {:?}\n",
-            directory.display().to_string()
-        );
-        let config = Config::from_toml(&format!("{head}{toml}")).unwrap();
-        Self { tracker: Tracker::start(config).await.unwrap() }
+        Self { tracker: Tracker::start(config(directory, toml)).await.unwrap() }
+    }
+
+    /// Gives it these lines instead of those that it has.
+    pub fn reload(&self, directory: &TempDir, toml: &str) -> Reloaded {
+        self.tracker.reload(&config(directory.path(), toml)).unwrap()
     }
 
     /// Starts one with a data directory of its own, which goes with the returned guard.
@@ -72,6 +85,14 @@ impl TestTracker {
     /// Where HTTP is served.
     pub fn http(&self) -> SocketAddr {
         self.tracker.http_address()
+    }
+
+    /// Where STUN is served.
+    ///
+    /// # Panics
+    /// When it is off, as it is when nothing is said of it.
+    pub fn stun(&self) -> SocketAddr {
+        self.tracker.stun_address().expect("STUN is off")
     }
 
     /// A channel of the tracker.

@@ -8,6 +8,7 @@ use cardume_wire::signal::{ErrorCode, FromTracker, FromViewer, Join, Welcome};
 use cardume_wire::{PROTOCOL_VERSION, PeerId};
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
@@ -138,5 +139,26 @@ pub async fn refused_upgrade(tracker: SocketAddr, path: &str) -> (u16, String) {
             (response.status().as_u16(), String::from_utf8(body).unwrap())
         }
         other => panic!("no refusal but {other:?}"),
+    }
+}
+
+/// Opens a viewer's socket with one more header.
+///
+/// # Errors
+/// The HTTP status of the refusal and its body.
+pub async fn upgrade_with(
+    tracker: SocketAddr,
+    path: &str,
+    header: (&'static str, &str),
+) -> Result<WebSocketStream<MaybeTlsStream<TcpStream>>, (u16, String)> {
+    let mut request = format!("ws://{tracker}{path}").into_client_request().unwrap();
+    request.headers_mut().insert(header.0, header.1.parse().unwrap());
+    match connect_async(request).await {
+        Ok((socket, _)) => Ok(socket),
+        Err(tungstenite::Error::Http(response)) => {
+            let body = response.body().clone().unwrap_or_default();
+            Err((response.status().as_u16(), String::from_utf8(body).unwrap()))
+        }
+        Err(other) => panic!("neither a socket nor a refusal but {other:?}"),
     }
 }

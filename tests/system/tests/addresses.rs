@@ -10,9 +10,13 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::ConnectInfo;
 use cardume::channel::{ChannelSetup, Channels, Programme};
-use cardume::egress::{EgressBudget, Readers};
-use cardume::http::{self, Addresses, Http};
+use cardume::door::Door;
+use cardume::egress::{EgressBudget, Readers, Relayed};
+use cardume::http::{self, Addresses, Entrance, Http};
+use cardume::metrics::Refusals;
+use cardume::places::Places;
 use cardume::rate::RateLimit;
+use cardume::relay::IceServers;
 use cardume::server_peer::{Common, ServerPeers, Ties};
 use cardume::signal::{Registry, Signalling};
 use cardume::site::Site;
@@ -45,7 +49,7 @@ async fn serve_to(address: &str, store: &Arc<Store>) -> SocketAddr {
         stop: stop.clone(),
         tasks: tasks.clone(),
     };
-    let mut servers = ServerPeers::default();
+    let servers = ServerPeers::default();
     for end in ends {
         let banned = registry.evicted(end.channel().id());
         let (doubted, _) = mpsc::channel(1);
@@ -56,12 +60,17 @@ async fn serve_to(address: &str, store: &Arc<Store>) -> SocketAddr {
         signalling: Signalling {
             registry,
             tokens: Tokens::new([2; 32]),
-            ice_servers: Arc::new([]),
+            ice_servers: IceServers::default(),
             stop: stop.clone(),
         },
         servers: Arc::new(servers),
+        relayed: Relayed::new(Arc::clone(&budget)),
         readers: Readers::new(budget),
         announces: None,
+        door: Door::default(),
+        refusals: Refusals::default(),
+        connections: Places::new(100),
+        encoders: Places::new(1),
         viewers: Addresses::new(2),
         rtmp_port: 0,
         site: Site::embedded(),
@@ -72,7 +81,8 @@ async fn serve_to(address: &str, store: &Arc<Store>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let here = listener.local_addr().unwrap();
     let routes = routes.layer(Extension(ConnectInfo(seen_as)));
-    tokio::spawn(http::serve(listener, routes, 100, stop, tasks));
+    let entrance = Entrance::new(100, 2, Door::default(), Refusals::default());
+    tokio::spawn(http::serve(listener, routes, entrance, stop, tasks));
     here
 }
 

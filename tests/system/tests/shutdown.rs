@@ -45,3 +45,26 @@ async fn viewers_senders_and_readers_are_told_and_nothing_hangs() {
     assert!(!channel.is_live());
     assert!(TcpStream::connect(address).await.is_err(), "nobody listens any more");
 }
+
+#[tokio::test]
+async fn every_viewer_is_told_to_come_back_though_its_link_ends_too() {
+    let (tracker, _directory) = TestTracker::start("").await;
+    let mut viewers = Vec::new();
+    for _ in 0..16 {
+        let (viewer, welcome) = SignalClient::join(tracker.http(), "live").await;
+        assert!(welcome.is_linked);
+        viewers.push(viewer);
+    }
+    let shutdown = tokio::spawn(tracker.tracker.shutdown());
+    for mut viewer in viewers {
+        loop {
+            match viewer.hear_any().await {
+                FromTracker::Drain { .. } => break,
+                FromTracker::Channel { .. } => {}
+                other => panic!("no drain but {other:?}"),
+            }
+        }
+        assert_eq!(viewer.hear_close().await, Some(SERVICE_RESTART));
+    }
+    assert!(within("the shutdown", shutdown).await.unwrap());
+}

@@ -16,7 +16,6 @@ use crate::rate::RateLimit;
 /// share the rate evenly.
 #[derive(Debug)]
 pub struct EgressBudget {
-    limit: RateLimit,
     terms: watch::Sender<Terms>,
     gate: Gate,
     /// `None` without a monthly quota.
@@ -25,8 +24,10 @@ pub struct EgressBudget {
 }
 
 /// What changes about the rate.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Terms {
+    /// As configured.
+    limit: RateLimit,
     /// Shares that are taken.
     n_active: usize,
     /// Bits per second that the rest of the month's quota allows, when that is near its end.
@@ -36,8 +37,13 @@ pub struct Terms {
 impl EgressBudget {
     /// With this limit on the rate, and no monthly quota.
     pub fn new(limit: RateLimit) -> Self {
-        let (terms, gate) = (watch::Sender::default(), Gate::default());
-        Self { limit, terms, gate, ledger: None, meter: Meter::default() }
+        let terms = watch::Sender::new(Terms { limit, n_active: 0, pace: None });
+        Self { terms, gate: Gate::default(), ledger: None, meter: Meter::default() }
+    }
+
+    /// From now on this is the limit on the rate.
+    pub fn set_limit(&self, limit: RateLimit) {
+        self.terms.send_modify(|terms| terms.limit = limit);
     }
 
     pub(super) fn with_ledger(self, ledger: Ledger) -> Self {
@@ -48,13 +54,13 @@ impl EgressBudget {
 
     /// The limit on the rate, as it was configured.
     pub fn limit(&self) -> RateLimit {
-        self.limit
+        self.terms.borrow().limit
     }
 
     /// The limit in force: lower than the configured one while the rest of the month's quota is paced.
     pub fn limit_now(&self) -> RateLimit {
-        let pace = self.terms.borrow().pace;
-        let bits = [self.limit.bits_per_second(), pace].into_iter().flatten().min();
+        let Terms { limit, pace, .. } = *self.terms.borrow();
+        let bits = [limit.bits_per_second(), pace].into_iter().flatten().min();
         bits.map_or(RateLimit::UNLIMITED, RateLimit::new)
     }
 
@@ -90,6 +96,16 @@ impl EgressBudget {
         self.gate.pass(len, || self.limit_now()).await;
         self.meter.record(len);
         Ok(())
+    }
+
+    /// Whether this many bytes, a block's worth at most, may go now; they are counted then.
+    pub(super) fn try_pass(&self, len: u64) -> bool {
+        let passes = self.gate.try_pass(len, self.limit_now())
+            && self.ledger.as_ref().is_none_or(|ledger| ledger.try_take(len));
+        if passes {
+            self.meter.record(len);
+        }
+        passes
     }
 
     /// Counts bytes in the month's quota alone.
@@ -169,6 +185,15 @@ mod tests {
         assert_eq!(budget.share(), Some(BitsPerSec(6_000_000)));
         drop(first);
         assert_eq!(budget.share(), Some(BitsPerSec(12_000_000)));
+    }
+
+    #[test]
+    fn a_new_limit_holds_at_once_and_wakes_who_shares_it() {
+        let budget = Arc::new(EgressBudget::new(RateLimit::UNLIMITED));
+        let changes = budget.changes();
+        budget.set_limit(RateLimit::new(4_000_000));
+        assert_eq!(budget.share(), Some(BitsPerSec(4_000_000)));
+        assert!(changes.has_changed().unwrap());
     }
 
     #[test]

@@ -50,6 +50,20 @@ impl Gate {
             tokio::time::sleep(wait).await;
         }
     }
+
+    /// Whether this many bytes may go now; they are counted then. What waits comes first.
+    pub(super) fn try_pass(&self, len: u64, limit: RateLimit) -> bool {
+        let Some(limit) = limit.bits_per_second() else { return true };
+        let Ok(mut rolling) = self.rolling.try_lock() else { return false };
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        rolling.set_limit(BitsPerSec(limit));
+        let now = cardume_swarm::Instant::default() + self.began_at.elapsed();
+        let is_room = rolling.allows_at(len, now) == Some(now);
+        if is_room {
+            rolling.take(len, now);
+        }
+        is_room
+    }
 }
 
 #[cfg(test)]

@@ -72,6 +72,11 @@ impl Ledger {
         }
     }
 
+    /// Whether `len` bytes, at most [`super::account::TAKE_LIMIT`], may be sent now; they are counted then.
+    pub(super) fn try_take(&self, len: u64) -> bool {
+        matches!(self.shared.take(len), Take::Granted)
+    }
+
     /// How the month stands.
     pub(super) fn balance(&self) -> Balance {
         self.shared.lock().balance(wall_time())

@@ -1,6 +1,6 @@
 //! The egress governor: what the server may send to viewers, in bits per second and in bytes a month. Both are hard.
 //!
-//! Counted are the messages on server links, HLS, and the site's files. Not counted is what costs little and keeps the
+//! Counted are the messages on server links, HLS, what is relayed, and the site's files. Not counted is what costs little and keeps the
 //! swarm alive: signalling, the API, and the headers of HTTP, TCP and IP.
 //!
 //! While more than a quarter of the month's bytes is left, they may be sent as fast as they are asked for. Then the rate
@@ -13,6 +13,7 @@ mod ledger;
 mod meter;
 mod month;
 mod readers;
+mod relayed;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,7 @@ pub use ledger::Writer;
 pub(crate) use meter::Meter;
 pub use meter::{Egress, WINDOW};
 pub use readers::{Admission, Busy, Readers};
+pub use relayed::Relayed;
 
 /// What plain HTTP is sent at once: a block's worth, so that it passes the gates as blocks do.
 const PIECE_LEN: u64 = cardume_wire::link::BLOCK_LEN_LIMIT as u64;
@@ -76,9 +78,9 @@ pub struct MonthReport {
     /// Such as `2026-11`, in UTC.
     month: String,
     /// Bytes that may be sent in it.
-    quota_len: u64,
+    pub quota_len: u64,
     /// Bytes that were sent in it, or may have been before a crash.
-    sent_len: u64,
+    pub sent_len: u64,
     /// Bytes that are left.
     rest_len: u64,
     state: QuotaState,
@@ -102,22 +104,24 @@ pub struct Report {
     /// The limit that was configured; `None` is none.
     limit_bits_per_second: Option<u64>,
     /// The limit in force: lower when the month's rest is paced.
-    limit_now_bits_per_second: Option<u64>,
-    /// Channels that share it, and HLS.
-    n_shares: usize,
+    pub limit_now_bits_per_second: Option<u64>,
+    /// Channels that share it, HLS, and the relay.
+    pub n_shares: usize,
     /// What each may send.
     share_bits_per_second: Option<u64>,
-    /// What went out under the limit: server links and HLS.
-    egress: Egress,
+    /// What went out under the limit: server links, HLS, and what was relayed.
+    pub egress: Egress,
     /// HLS alone.
-    hls: Egress,
+    pub hls: Egress,
+    /// What was relayed alone.
+    pub relay: Egress,
     /// `None` without a monthly quota.
-    month: Option<MonthReport>,
+    pub month: Option<MonthReport>,
 }
 
 impl Report {
     /// As it is now.
-    pub fn new(readers: &Readers) -> Self {
+    pub fn new(readers: &Readers, relayed: &Relayed) -> Self {
         let budget = readers.budget();
         Self {
             limit_bits_per_second: budget.limit().bits_per_second(),
@@ -126,6 +130,7 @@ impl Report {
             share_bits_per_second: budget.share().map(|share| share.0),
             egress: budget.egress(),
             hls: readers.egress(),
+            relay: relayed.egress(),
             month: month_report(budget),
         }
     }
@@ -163,7 +168,7 @@ mod tests {
         // A quarter of a megabyte: over the last second of a month it would be 2 Mbit/s, before that less.
         assert!(budget.limit_now().bits_per_second().unwrap() <= 2_000_000, "{:?}", budget.limit_now());
         assert_eq!(budget.share().unwrap().0, budget.limit_now().bits_per_second().unwrap());
-        let report = Report::new(&Readers::new(budget));
+        let report = Report::new(&Readers::new(Arc::clone(&budget)), &Relayed::new(budget));
         assert_eq!(report.limit_bits_per_second, Some(1_000_000_000));
         assert_eq!(report.month.unwrap().state, QuotaState::Paced);
     }

@@ -3,6 +3,7 @@
 //! They cannot feed each other. So that they do not take from the swarm what it multiplies, HLS gets as much of the rate
 //! as one channel, all of it together, and is refused beyond. The site is not held back, but counts in the month's quota.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ pub struct Readers {
     /// Keeps HLS to its share.
     gate: Gate,
     meter: Meter,
+    site_len: AtomicU64,
+    n_refused: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -81,7 +84,14 @@ impl Busy {
 impl Readers {
     /// Readers that share this budget with the server peers.
     pub fn new(budget: Arc<EgressBudget>) -> Arc<Self> {
-        Arc::new(Self { budget, state: Mutex::default(), gate: Gate::default(), meter: Meter::default() })
+        Arc::new(Self {
+            budget,
+            state: Mutex::default(),
+            gate: Gate::default(),
+            meter: Meter::default(),
+            site_len: AtomicU64::new(0),
+            n_refused: AtomicU64::new(0),
+        })
     }
 
     /// The budget.
@@ -94,20 +104,36 @@ impl Readers {
         self.meter.read()
     }
 
+    /// Bytes of the site's files that were sent.
+    pub fn site_len(&self) -> u64 {
+        self.site_len.load(Ordering::Relaxed)
+    }
+
+    /// How often somebody was refused since the budget had no room.
+    pub fn n_refused(&self) -> u64 {
+        self.n_refused.load(Ordering::Relaxed)
+    }
+
+    fn refuse(&self, busy: Busy) -> Busy {
+        self.n_refused.fetch_add(1, Ordering::Relaxed);
+        busy
+    }
+
     /// Lets an HLS answer of this many bytes through.
     ///
     /// # Errors
     /// [`Busy`] when the budget has no room for it.
     pub fn admit_hls(self: &Arc<Self>, len: u64) -> Result<Admission, Busy> {
         if self.budget.is_exhausted_for(len) {
-            return Err(Busy::month(&self.budget));
+            return Err(self.refuse(Busy::month(&self.budget)));
         }
         let mut state = self.lock();
         state.asked_at = Some(Instant::now());
         let _ = state.share.get_or_insert_with(|| self.budget.activate());
         let over = self.backlog(&state).saturating_sub(BACKLOG_LIMIT);
         if !over.is_zero() {
-            return Err(Busy::Rate { retry_after: over.clamp(Duration::from_secs(1), RETRY_LIMIT) });
+            let retry_after = over.clamp(Duration::from_secs(1), RETRY_LIMIT);
+            return Err(self.refuse(Busy::Rate { retry_after }));
         }
         state.promised_len += len;
         Ok(Admission { readers: Arc::clone(self), lane: Lane::Hls, rest_len: len })
@@ -119,7 +145,7 @@ impl Readers {
     /// [`Busy`] when the month's quota has no room for it.
     pub fn admit_site(self: &Arc<Self>, len: u64) -> Result<Admission, Busy> {
         if self.budget.is_exhausted_for(len) {
-            return Err(Busy::month(&self.budget));
+            return Err(self.refuse(Busy::month(&self.budget)));
         }
         Ok(Admission { readers: Arc::clone(self), lane: Lane::Site, rest_len: len })
     }
@@ -182,7 +208,10 @@ impl Admission {
 
     async fn pass(&mut self, len: u64) -> Result<(), Exhausted> {
         match self.lane {
-            Lane::Site => self.readers.budget.count(len).await?,
+            Lane::Site => {
+                self.readers.budget.count(len).await?;
+                self.readers.site_len.fetch_add(len, Ordering::Relaxed);
+            }
             Lane::Hls => {
                 self.readers.gate.pass(len, || self.readers.share()).await;
                 self.readers.budget.pass(len).await?;
@@ -244,6 +273,7 @@ mod tests {
         assert!(readers.budget().egress().max_bits_per_second <= 640_000);
         assert_eq!(readers.egress().total_len, 100_000);
         readers.admit_hls(1).unwrap();
+        assert_eq!(readers.n_refused(), 1);
     }
 
     #[tokio::test(start_paused = true)]
@@ -277,6 +307,6 @@ mod tests {
         let file = Bytes::from(vec![7; 1_000_000]);
         let body = readers.admit_site(1_000_000).unwrap().body(vec![file.clone()]);
         assert_eq!(axum::body::to_bytes(body, usize::MAX).await.unwrap(), file);
-        assert_eq!(began_at.elapsed(), Duration::ZERO);
+        assert_eq!((began_at.elapsed(), readers.site_len()), (Duration::ZERO, 1_000_000));
     }
 }

@@ -7,7 +7,7 @@ mod playlist;
 mod segments;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -46,23 +46,43 @@ type Snapshots = watch::Receiver<Arc<Presentation>>;
 /// What the routes need; cheap to clone.
 #[derive(Clone)]
 struct Hls {
-    followed: Arc<BTreeMap<ChannelId, Snapshots>>,
+    channels: Channels,
+    followed: Arc<Mutex<BTreeMap<ChannelId, Followed>>>,
     readers: Arc<Readers>,
 }
+
+/// A channel whose live window is followed.
+struct Followed {
+    channel: Arc<Channel>,
+    snapshots: Snapshots,
+}
+
+impl Followed {
+    /// Needs a runtime.
+    fn new(channel: Arc<Channel>) -> Self {
+        let mut presentation = Presentation::default();
+        presentation.update(&channel.window().borrow());
+        let (sender, snapshots) = watch::channel(Arc::new(presentation));
+        tokio::spawn(follow(channel.window(), sender));
+        Self { channel, snapshots }
+    }
+}
+
+/// The address of playlists.
+pub const PLAYLIST_PATH: &str = "/hls/{channel}/{playlist}";
+/// The address of media.
+pub const MEDIA_PATH: &str = "/hls/{channel}/{track}/{epoch}/{file}";
 
 /// The routes under `/hls/`, within what readers may be sent. Follows every channel of the table from now on; needs a
 /// runtime.
 pub fn router(channels: &Channels, readers: Arc<Readers>) -> Router {
-    let follow = |channel: &Arc<Channel>| {
-        let (sender, snapshots) = watch::channel(Arc::default());
-        tokio::spawn(follow(channel.window(), sender));
-        (channel.id().clone(), snapshots)
-    };
-    let followed: BTreeMap<ChannelId, Snapshots> = channels.iter().map(follow).collect();
-    Router::new()
-        .route("/hls/{channel}/{playlist}", get(playlist))
-        .route("/hls/{channel}/{track}/{epoch}/{file}", get(file))
-        .with_state(Hls { followed: Arc::new(followed), readers })
+    let follow = |channel: Arc<Channel>| (channel.id().clone(), Followed::new(channel));
+    let followed = Arc::new(Mutex::new(channels.iter().map(follow).collect()));
+    Router::new().route(PLAYLIST_PATH, get(playlist)).route(MEDIA_PATH, get(file)).with_state(Hls {
+        channels: channels.clone(),
+        followed,
+        readers,
+    })
 }
 
 /// Keeps a channel's presentation up to its live window, until the window's writer is gone.
@@ -121,8 +141,17 @@ impl IntoResponse for HlsError {
 impl Hls {
     fn snapshots(&self, channel: &str) -> Result<Snapshots, HlsError> {
         let id = channel.parse::<ChannelId>().ok();
-        let found = id.and_then(|id| self.followed.get(&id)).cloned();
-        found.ok_or_else(|| HlsError::UnknownChannel(channel.to_owned()))
+        let found = id.and_then(|id| self.channels.find(&id));
+        let found = found.ok_or_else(|| HlsError::UnknownChannel(channel.to_owned()))?;
+        let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that was added, or taken away and added anew, is followed from the first time that it is asked for.
+        if let Some(known) = followed.get(found.id()).filter(|known| Arc::ptr_eq(&known.channel, &found)) {
+            return Ok(known.snapshots.clone());
+        }
+        let (id, new) = (found.id().clone(), Followed::new(found));
+        let snapshots = new.snapshots.clone();
+        followed.insert(id, new);
+        Ok(snapshots)
     }
 
     fn playlist(&self, text: String) -> Result<Response, HlsError> {

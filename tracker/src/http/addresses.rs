@@ -2,21 +2,30 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::door::is_nearby;
+
 /// What counts as one: an IPv4 address, or the first half of an IPv6 one, which is what a household gets (RFC 6177).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Network(IpAddr);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Network(IpAddr);
 
 impl Network {
+    /// The one that an address is of.
+    pub(crate) fn around(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(v4) => Self(v4.into()),
+            IpAddr::V6(v6) => Self(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into()),
+        }
+    }
+
     /// `None` for addresses that a proxy in front of the tracker has: loopback, private (RFC 1918, RFC 4193) and
     /// link-local ones. They stand for all the viewers behind it.
     fn of(address: IpAddr) -> Option<Self> {
         match address.to_canonical() {
-            IpAddr::V4(v4) if v4.is_loopback() || v4.is_private() || v4.is_link_local() => None,
-            IpAddr::V6(v6) if v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local() => None,
-            IpAddr::V4(v4) => Some(Self(v4.into())),
-            IpAddr::V6(v6) => Some(Self(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into())),
+            near if is_nearby(near) => None,
+            address => Some(Self::around(address)),
         }
     }
 }
@@ -24,13 +33,13 @@ impl Network {
 /// Sockets that are open, by address; a handle that is cheap to clone. Each address in it has one open at least.
 #[derive(Debug, Clone)]
 pub struct Addresses {
-    limit: u32,
+    limit: Arc<AtomicU32>,
     n_open: Arc<Mutex<BTreeMap<Network, u32>>>,
 }
 
 /// The right to one open socket; dropping it gives it back.
 #[derive(Debug)]
-pub(super) struct Slot {
+pub(crate) struct Slot {
     addresses: Addresses,
     /// `None` is not counted.
     network: Option<Network>,
@@ -39,19 +48,24 @@ pub(super) struct Slot {
 impl Addresses {
     /// With this many for each address at most.
     pub fn new(limit: u32) -> Self {
-        Self { limit, n_open: Arc::default() }
+        Self { limit: Arc::new(AtomicU32::new(limit)), n_open: Arc::default() }
+    }
+
+    /// From now on each address may have so many. Nobody's socket is closed.
+    pub fn set_limit(&self, limit: u32) {
+        self.limit.store(limit, Ordering::Relaxed);
     }
 
     /// A slot for one more socket of this address; `None` when it has as many as it may.
-    pub(super) fn take(&self, address: IpAddr) -> Option<Slot> {
+    pub(crate) fn take(&self, address: IpAddr) -> Option<Slot> {
         let network = Network::of(address);
         if let Some(network) = network {
             let mut n_open = self.lock();
-            let n = n_open.entry(network).or_insert(0);
-            if *n >= self.limit {
+            let n = n_open.get(&network).copied().unwrap_or(0);
+            if n >= self.limit.load(Ordering::Relaxed) {
                 return None;
             }
-            *n += 1;
+            n_open.insert(network, n + 1);
         }
         Some(Slot { addresses: self.clone(), network })
     }
@@ -119,6 +133,11 @@ mod tests {
         for address in ["127.0.0.1", "::1", "10.1.2.3", "172.20.0.2", "192.168.1.1", "fd00::1", "fe80::1"] {
             check(1, &[(address, true), (address, true), (address, true)]);
         }
+    }
+
+    #[test]
+    fn a_limit_of_none_leaves_nothing_behind() {
+        check(0, &[("198.51.100.7", false)]);
     }
 
     #[test]

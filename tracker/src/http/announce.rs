@@ -3,11 +3,8 @@
 //! The upgrade is our own, since a library's keeps its HTTP machinery and buffers around for as long as the socket is open,
 //! and most of these are idle.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-
 use axum::body::Body;
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
@@ -17,10 +14,12 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto::upgrade::downcast;
 use sha1::{Digest, Sha1};
-use tokio::sync::Semaphore;
 
 use super::serve::Connection;
 use super::{Http, failure};
+use crate::door::Caller;
+use crate::metrics::Refusal;
+use crate::places::Places;
 
 /// Where clients announce themselves; some have `/` in their lists.
 pub(super) const ANNOUNCE_PATH: &str = "/announce";
@@ -33,14 +32,20 @@ pub struct Announces {
     /// Who is in which swarm.
     pub swarms: Swarms,
     /// Their sockets: at most half of all connections, so that strangers' torrents leave room for viewers.
-    permits: Arc<Semaphore>,
+    pub places: Places,
 }
 
 impl Announces {
     /// On a tracker that takes so many connections.
     pub fn new(swarms: Swarms, connection_limit: u32) -> Self {
-        let n_permits = usize::try_from(connection_limit / 2).unwrap_or(usize::MAX);
-        Self { swarms, permits: Arc::new(Semaphore::new(n_permits.clamp(1, Semaphore::MAX_PERMITS))) }
+        let announces = Self { swarms, places: Places::new(0) };
+        announces.set_connection_limit(connection_limit);
+        announces
+    }
+
+    /// The tracker takes so many connections from now on.
+    pub fn set_connection_limit(&self, connection_limit: u32) {
+        self.places.set_limit((connection_limit / 2).max(1));
     }
 }
 
@@ -50,12 +55,8 @@ pub(super) fn is_upgrade(headers: &HeaderMap) -> bool {
 }
 
 /// A client's socket.
-pub(super) async fn announce(
-    State(http): State<Http>,
-    ConnectInfo(address): ConnectInfo<SocketAddr>,
-    mut request: Request,
-) -> Response {
-    let Some(announces) = http.announces else {
+pub(super) async fn announce(State(http): State<Http>, caller: Caller, mut request: Request) -> Response {
+    let Some(announces) = http.announces.clone() else {
         let message = "this tracker does not serve WebTorrent clients; its operator turns that on with webtorrent = true";
         return failure(StatusCode::NOT_FOUND, message);
     };
@@ -66,19 +67,21 @@ pub(super) async fn announce(
     let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
         return not_a_socket("this connection cannot become a WebSocket; use HTTP/1.1");
     };
-    let Some(slot) = http.viewers.take(address.ip()) else {
-        return super::sockets::too_many(address);
+    let slot = match super::sockets::let_in(&http, caller, request.uri(), request.headers()) {
+        Ok(slot) => slot,
+        Err(refusal) => return refusal,
     };
-    let Ok(permit) = Arc::clone(&announces.permits).try_acquire_owned() else {
+    let Some(place) = announces.places.take() else {
+        http.refusals.count(Refusal::WebTorrent);
         return failure(StatusCode::SERVICE_UNAVAILABLE, "this tracker is full; try again later");
     };
-    let (stop, address) = (http.stop, address.ip());
+    let (stop, address) = (http.stop, caller.address);
     http.tasks.spawn(async move {
         let Some((stream, early)) = upgrade.await.ok().and_then(unwrap) else { return };
         let stopped = std::pin::pin!(stop.cancelled());
         let ending = cardume_webtorrent::serve(stream, &early, announces.swarms, stopped).await;
         tracing::debug!(%address, "WebTorrent: {ending}");
-        drop((slot, permit));
+        drop((slot, place));
     });
     answer
 }

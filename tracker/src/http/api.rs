@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Json, Response};
 use cardume_wire::{ChannelId, signal};
@@ -97,8 +97,13 @@ struct ChannelStats {
     reports: ReportTotals,
 }
 
+/// The description of all this (`OpenAPI` 3.1), for programs and for the page `/api`.
+pub(super) async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], include_str!("openapi.json")).into_response()
+}
+
 pub(super) async fn egress(State(http): State<Http>) -> Response {
-    Json(Report::new(&http.readers)).into_response()
+    Json(Report::new(&http.readers, &http.relayed)).into_response()
 }
 
 /// Where encoders send to: what a page cannot know from its own address.

@@ -30,18 +30,40 @@ const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Shared by those who write; none waits for longer than another's one message takes.
 type Out = Mutex<SplitSink<WebSocket, Message>>;
 
+/// Who a viewer is before it is let in.
+pub(super) struct Visit {
+    pub(super) join: Join,
+    /// The authority under which it reached the tracker, as far as it is known.
+    pub(super) authority: Option<String>,
+}
+
+/// Whether a viewer was let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entry {
+    Joined,
+    Refused,
+}
+
 /// Speaks with one viewer until either side ends it. Without a server peer there is signalling alone.
-pub(super) async fn serve(socket: WebSocket, signalling: Signalling, server: Option<ServerPeer>, join: Join) {
+pub(super) async fn serve(
+    socket: WebSocket,
+    signalling: Signalling,
+    server: Option<ServerPeer>,
+    visit: Visit,
+) -> Entry {
     let (sink, mut stream) = socket.split();
     let out = Mutex::new(sink);
-    let ending = match signalling.enter(&join) {
-        Ok((viewer, news)) => carry(&out, &mut stream, viewer, news, server).await,
-        Err(ending) => ending,
+    let (entry, ending) = match signalling.enter(&visit.join, visit.authority.as_deref()) {
+        Ok((viewer, news)) => (Entry::Joined, carry(&out, &mut stream, viewer, news, server).await),
+        Err(ending) => (Entry::Refused, ending),
     };
+    // The server peer, too, ends when the tracker goes down, and may be heard of first.
+    let ending = if signalling.stop.is_cancelled() { Ending::drain() } else { ending };
     // Both are halves of the same socket.
     if let Ok(socket) = stream.reunite(out.into_inner()) {
         close(socket, ending).await;
     }
+    entry
 }
 
 async fn carry(

@@ -3,33 +3,39 @@
 mod addresses;
 mod announce;
 mod api;
+mod caller;
 mod line;
+mod metrics;
 mod serve;
 mod sockets;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
-use axum::routing::{any, get};
+use axum::routing::{MethodRouter, any, get};
 use cardume_wire::signal::SIGNAL_PATH;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_http::cors::{Any, CorsLayer};
 
 use crate::channel::Channels;
-use crate::egress::{Busy, Readers};
+use crate::door::{Caller, Door};
+use crate::egress::{Busy, Readers, Relayed};
+use crate::ingest::push::{self, Pushes};
+use crate::metrics::Refusals;
+use crate::places::Places;
 use crate::server_peer::ServerPeers;
 use crate::signal::Signalling;
 use crate::site::Site;
 
 pub use addresses::Addresses;
+pub(crate) use addresses::{Network, Slot};
 pub use announce::Announces;
-pub use serve::serve;
+pub use serve::{Entrance, serve};
 
 /// What the routes need of the tracker; cheap to clone.
 #[derive(Clone)]
@@ -44,8 +50,18 @@ pub struct Http {
     pub announces: Option<Announces>,
     /// What plain HTTP may be sent, beside those.
     pub readers: Arc<Readers>,
+    /// And what the relay may send.
+    pub relayed: Arc<Relayed>,
+    /// Who recognises callers.
+    pub door: Door,
+    /// Who was turned away.
+    pub refusals: Refusals,
     /// Who has how many viewers' sockets.
     pub viewers: Addresses,
+    /// How many connections are open.
+    pub connections: Places,
+    /// How many encoders speak RTMP.
+    pub encoders: Places,
     /// Where encoders speak RTMP, as the pages tell.
     pub rtmp_port: u16,
     /// The pages.
@@ -58,27 +74,40 @@ pub struct Http {
 
 /// All routes.
 pub fn router(http: Http) -> Router {
-    let media = media_routes(http.channels.clone(), Arc::clone(&http.readers));
-    Router::new()
-        .route("/healthz", get(api::health))
-        .route("/v1/channels", get(api::channels))
-        .route("/v1/channels/events", get(api::channel_events))
-        .route("/v1/channels/{channel}", get(api::channel))
-        .route("/v1/channels/{channel}/stats", get(api::channel_stats))
-        .route("/v1/egress", get(api::egress))
-        .route("/v1/ingest", get(api::ingest))
-        .route(SIGNAL_PATH, any(sockets::signal))
-        .route(announce::ANNOUNCE_PATH, get(announce::announce))
+    let pushes = Pushes::new(http.channels.clone(), http.door.clone());
+    let media = crate::hls::router(&http.channels, Arc::clone(&http.readers)).merge(pushes.router());
+    let metrics = metrics::router(http.clone(), pushes);
+    let routes = api_routes().into_iter();
+    let routes = routes.fold(Router::new(), |router, (path, answer)| router.route(path, answer));
+    routes
         .fallback(fallback)
         .with_state(http)
         .merge(media)
         .layer(axum::middleware::map_response(harden))
         .layer(cors())
+        .merge(metrics)
 }
 
-/// What encoders and HLS players speak to.
-fn media_routes(channels: Channels, readers: Arc<Readers>) -> Router {
-    Router::new().merge(crate::hls::router(&channels, readers)).merge(crate::ingest::push::router(channels))
+/// Addresses of the API, and who answers there.
+fn api_routes() -> [(&'static str, MethodRouter<Http>); 10] {
+    [
+        ("/healthz", get(api::health)),
+        ("/v1/channels", get(api::channels)),
+        ("/v1/channels/events", get(api::channel_events)),
+        ("/v1/channels/{channel}", get(api::channel)),
+        ("/v1/channels/{channel}/stats", get(api::channel_stats)),
+        ("/v1/egress", get(api::egress)),
+        ("/v1/ingest", get(api::ingest)),
+        ("/v1/openapi.json", get(api::openapi)),
+        (SIGNAL_PATH, any(sockets::signal)),
+        (announce::ANNOUNCE_PATH, get(announce::announce)),
+    ]
+}
+
+/// Every address that is answered, but for the site's.
+pub fn paths() -> Vec<&'static str> {
+    let others = [crate::hls::PLAYLIST_PATH, crate::hls::MEDIA_PATH, push::PATH, metrics::PATH];
+    api_routes().into_iter().map(|(path, _)| path).chain(others).collect()
 }
 
 /// Players, embeds and lists live on other people's pages; nothing here depends on cookies.
@@ -92,13 +121,9 @@ async fn harden(mut response: Response) -> Response {
 }
 
 /// Pages for people, JSON for programs, and a WebSocket for WebTorrent clients that were told no path.
-async fn fallback(
-    State(http): State<Http>,
-    connection: ConnectInfo<SocketAddr>,
-    request: Request,
-) -> Response {
+async fn fallback(State(http): State<Http>, caller: Caller, request: Request) -> Response {
     if request.uri().path() == "/" && announce::is_upgrade(request.headers()) {
-        return announce::announce(State(http), connection, request).await;
+        return announce::announce(State(http), caller, request).await;
     }
     let path = request.uri().path();
     if is_for_programs(path) {

@@ -4,8 +4,8 @@
 //! byte, as ffmpeg does with uploads, before the handler has read it. `half_close` keeps it.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,9 +16,13 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use super::addresses::{Addresses, Slot};
+use crate::door::Door;
+use crate::metrics::{Refusal, Refusals};
+use crate::places::{Place, Places};
 
 /// Time for a request's header, and for the next request on a kept connection.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -29,16 +33,71 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Small, so that what waits for a slow viewer waits where it is counted, and `swarm` sees the backlog: eight blocks.
 const UNSENT_LIMIT: u32 = 128 * 1024;
 
+/// Connections for each socket that one address may have: a page opens some to load itself, and keeps them a while.
+const CONNECTIONS_PER_SOCKET: u32 = 4;
+/// What is sent and not taken for so long ends the connection: whoever reads at all reads something in a minute.
+const UNREAD_TIMEOUT: Duration = Duration::from_mins(1);
+/// How often a silent HTTP/2 connection is asked whether it lives, and how long it has to answer.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Who may connect.
+#[derive(Debug, Clone)]
+pub struct Entrance {
+    /// All connections.
+    pub connections: Places,
+    /// Those of each network address; trusted proxies come with many callers, and are not counted.
+    addresses: Addresses,
+    door: Door,
+    refusals: Refusals,
+}
+
+impl Entrance {
+    /// For so many connections, of callers that may have so many sockets each.
+    pub fn new(connection_limit: u32, address_limit: u32, door: Door, refusals: Refusals) -> Self {
+        let addresses = Addresses::new(address_limit.saturating_mul(CONNECTIONS_PER_SOCKET));
+        Self { connections: Places::new(connection_limit), addresses, door, refusals }
+    }
+
+    /// Changes both limits. Who is in stays.
+    pub fn set_limits(&self, connection_limit: u32, address_limit: u32) {
+        self.connections.set_limit(connection_limit);
+        self.addresses.set_limit(address_limit.saturating_mul(CONNECTIONS_PER_SOCKET));
+    }
+
+    fn let_in(&self, address: IpAddr) -> Option<Ticket> {
+        let Some(place) = self.connections.take() else {
+            tracing::warn!("a connection is turned away: there are as many as connection_limit");
+            self.refusals.count(Refusal::Connections);
+            return None;
+        };
+        if self.door.trusts(address) {
+            return Some(Ticket { _place: place, _slot: None });
+        }
+        let Some(slot) = self.addresses.take(address) else {
+            tracing::warn!(%address, "a connection is turned away: the address has as many as it may");
+            self.refusals.count(Refusal::AddressConnections);
+            return None;
+        };
+        Some(Ticket { _place: place, _slot: Some(slot) })
+    }
+}
+
+/// The right to one connection.
+#[derive(Debug)]
+struct Ticket {
+    _place: Place,
+    _slot: Option<Slot>,
+}
+
 /// Serves the routes until `stop`; then takes no more connections, and lets those that are there finish.
 pub async fn serve(
     listener: TcpListener,
     routes: Router,
-    connection_limit: u32,
+    entrance: Entrance,
     stop: CancellationToken,
     tasks: TaskTracker,
 ) {
-    let permits = usize::try_from(connection_limit).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-    let permits = Arc::new(Semaphore::new(permits));
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
@@ -52,12 +111,9 @@ pub async fn serve(
                 continue;
             }
         };
-        let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
-            tracing::warn!("a connection is turned away: connection_limit is {connection_limit}");
-            continue;
-        };
+        let Some(ticket) = entrance.let_in(address.ip()) else { continue };
         tune(&stream);
-        let connection = Connection { stream, _permit: permit };
+        let connection = Connection { stream, _ticket: ticket };
         let routes = routes.clone().layer(Extension(ConnectInfo(address)));
         tasks.spawn(speak(connection, routes, stop.clone()));
     }
@@ -68,14 +124,21 @@ fn tune(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
-        let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_LIMIT);
+        let socket = socket2::SockRef::from(stream);
+        let _ = socket.set_tcp_notsent_lowat(UNSENT_LIMIT);
+        // The kernel does the watching, so that nothing has to be done for each message.
+        let _ = socket.set_tcp_user_timeout(Some(UNREAD_TIMEOUT));
     }
 }
 
 async fn speak(connection: Connection, routes: Router, stop: CancellationToken) {
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().half_close(true).timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    builder.http2().timer(TokioTimer::new());
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT);
     let service = TowerToHyperService::new(routes);
     let serving = builder.serve_connection_with_upgrades(TokioIo::new(connection), service);
     let mut serving = std::pin::pin!(serving);
@@ -94,7 +157,7 @@ async fn speak(connection: Connection, routes: Router, stop: CancellationToken) 
 /// A connection that counts towards the limit as long as it is open, also after it became a WebSocket.
 pub(super) struct Connection {
     stream: TcpStream,
-    _permit: OwnedSemaphorePermit,
+    _ticket: Ticket,
 }
 
 impl AsyncRead for Connection {
@@ -134,5 +197,35 @@ impl AsyncWrite for Connection {
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn the_kernel_ends_connections_whose_other_side_does_not_read() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        tune(&stream);
+        assert_eq!(socket2::SockRef::from(&stream).tcp_user_timeout().unwrap(), Some(UNREAD_TIMEOUT));
+    }
+
+    #[test]
+    fn one_address_gets_four_connections_for_each_socket_and_a_trusted_proxy_all() {
+        let config = crate::config::Config::from_toml("trusted_proxies = [\"198.51.100.9\"]").unwrap();
+        let refusals = Refusals::default();
+        let entrance = Entrance::new(10, 1, Door::new(&config), refusals.clone());
+        let enter = |address: &str, n: usize| -> Vec<_> {
+            (0..n).filter_map(|_| entrance.let_in(address.parse().unwrap())).collect()
+        };
+        let crowd = enter("198.51.100.7", 5);
+        assert_eq!((crowd.len(), refusals.n(Refusal::AddressConnections)), (4, 1));
+        let proxy = enter("198.51.100.9", 7);
+        assert_eq!((proxy.len(), refusals.n(Refusal::Connections)), (6, 1));
+        drop(crowd);
+        assert_eq!(enter("198.51.100.7", 1).len(), 1);
     }
 }

@@ -65,6 +65,25 @@ pub struct Carrier {
     /// The backlog that the session heard of last.
     told: usize,
     abort: CancellationToken,
+    /// Held until the link ends.
+    _counted: Counted,
+}
+
+/// A link that counts as open.
+#[derive(Debug)]
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn new(n_links: &Arc<AtomicUsize>) -> Self {
+        n_links.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(n_links))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl ServerPeer {
@@ -79,7 +98,11 @@ impl ServerPeer {
         self.commands.send(Command::Opened { peer, link, taken }).await.ok()?;
         is_taken.await.ok().filter(|is_taken| *is_taken)?;
         let intake = Intake { server: self.clone(), peer, number, window_at: Instant::now(), n_messages: 0 };
-        Some((Carrier { server: self, peer, number, queue, backlog, told: 0, abort }, intake))
+        let counted = Counted::new(&self.n_links);
+        Some((
+            Carrier { server: self, peer, number, queue, backlog, told: 0, abort, _counted: counted },
+            intake,
+        ))
     }
 }
 

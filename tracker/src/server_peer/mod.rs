@@ -7,7 +7,8 @@ mod actor;
 mod link;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use cardume_swarm::Stats;
@@ -56,9 +57,9 @@ pub struct Ties {
 }
 
 /// The server peers of all channels.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct ServerPeers {
-    by_channel: BTreeMap<ChannelId, ServerPeer>,
+    by_channel: RwLock<BTreeMap<ChannelId, ServerPeer>>,
 }
 
 impl ServerPeers {
@@ -66,21 +67,33 @@ impl ServerPeers {
     ///
     /// # Errors
     /// When the system gives no random numbers.
-    pub fn start(&mut self, end: ChannelEnd, ties: Ties, common: &Common) -> Result<(), getrandom::Error> {
+    pub fn start(&self, end: ChannelEnd, ties: Ties, common: &Common) -> Result<(), getrandom::Error> {
         let seed = getrandom::u64()?;
         let (sender, commands) = mpsc::channel(COMMAND_LIMIT);
         let budget = Arc::clone(&common.budget);
-        let server =
-            ServerPeer { commands: sender, meter: Arc::default(), budget, banned: ties.banned.clone() };
-        self.by_channel.insert(end.channel().id().clone(), server);
+        let server = ServerPeer {
+            commands: sender,
+            meter: Arc::default(),
+            n_links: Arc::default(),
+            budget,
+            banned: ties.banned.clone(),
+        };
+        let mut by_channel = self.by_channel.write().unwrap_or_else(PoisonError::into_inner);
+        by_channel.insert(end.channel().id().clone(), server);
+        drop(by_channel);
         let actor = Actor::new(end, ties, seed, common);
         common.tasks.spawn(actor.run(commands));
         Ok(())
     }
 
     /// The server peer of this channel.
-    pub fn find(&self, channel: &ChannelId) -> Option<&ServerPeer> {
-        self.by_channel.get(channel)
+    pub fn find(&self, channel: &ChannelId) -> Option<ServerPeer> {
+        self.by_channel.read().unwrap_or_else(PoisonError::into_inner).get(channel).cloned()
+    }
+
+    /// Forgets the server peer of this channel; it ends with the `stop` that it was started with.
+    pub fn remove(&self, channel: &ChannelId) {
+        self.by_channel.write().unwrap_or_else(PoisonError::into_inner).remove(channel);
     }
 }
 
@@ -89,6 +102,7 @@ impl ServerPeers {
 pub struct ServerPeer {
     commands: mpsc::Sender<Command>,
     meter: Arc<Meter>,
+    n_links: Arc<AtomicUsize>,
     budget: Arc<EgressBudget>,
     banned: Banned,
 }
@@ -97,6 +111,16 @@ impl ServerPeer {
     /// What it has sent over its links.
     pub fn egress(&self) -> Egress {
         self.meter.read()
+    }
+
+    /// How many viewers have a link to it.
+    pub fn n_links(&self) -> usize {
+        self.n_links.load(Ordering::Relaxed)
+    }
+
+    /// How many commands wait for its task, and how many may.
+    pub fn queue(&self) -> (usize, usize) {
+        (self.commands.max_capacity() - self.commands.capacity(), self.commands.max_capacity())
     }
 
     /// Whether it takes no link of this peer.

@@ -1,7 +1,7 @@
 //! The swarms of all channels.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use cardume_wire::signal::FromTracker;
@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::swarm::{ReportTotals, Swarm, to_json};
-use crate::channel::Channels;
+use crate::channel::{Channel, Channels};
 
 /// Shortest time between two `channel` messages that only count viewers anew.
 ///
@@ -20,34 +20,72 @@ const COUNT_INTERVAL: Duration = Duration::from_secs(2);
 /// Who watches what: one swarm per channel, each with a lock of its own.
 #[derive(Debug)]
 pub struct Registry {
-    swarms: BTreeMap<ChannelId, Arc<Swarm>>,
+    swarms: RwLock<BTreeMap<ChannelId, Arc<Swarm>>>,
+    terms: Mutex<Terms>,
+}
+
+/// What new swarms begin with.
+#[derive(Debug)]
+struct Terms {
+    viewer_limit: u32,
+    seed: u64,
 }
 
 impl Registry {
     /// Empty swarms for these channels; `seed` makes peer ids, so it must not be guessable.
     pub fn new(channels: &Channels, viewer_limit: u32, seed: u64) -> Self {
-        let viewer_limit = usize::try_from(viewer_limit).unwrap_or(usize::MAX);
-        let swarms = channels.iter().zip(0_u64..).map(|(channel, index)| {
-            let swarm = Swarm::new(Arc::clone(channel), viewer_limit, seed.wrapping_add(index));
-            (channel.id().clone(), Arc::new(swarm))
-        });
-        Self { swarms: swarms.collect() }
+        let registry = Self { swarms: RwLock::default(), terms: Mutex::new(Terms { viewer_limit, seed }) };
+        channels.iter().for_each(|channel| registry.add(&channel));
+        registry
     }
 
-    pub(super) fn find(&self, channel: &ChannelId) -> Option<&Arc<Swarm>> {
-        self.swarms.get(channel).filter(|swarm| !swarm.channel().is_void())
+    /// An empty swarm for one more channel.
+    pub fn add(&self, channel: &Arc<Channel>) {
+        let mut terms = self.terms();
+        terms.seed = terms.seed.wrapping_add(1);
+        let swarm = Swarm::new(Arc::clone(channel), as_len(terms.viewer_limit), terms.seed);
+        drop(terms);
+        let mut swarms = self.swarms.write().unwrap_or_else(PoisonError::into_inner);
+        swarms.insert(channel.id().clone(), Arc::new(swarm));
+    }
+
+    /// Takes the channel's swarm away; its viewers' sockets end.
+    pub fn remove(&self, channel: &ChannelId) {
+        let removed = self.swarms.write().unwrap_or_else(PoisonError::into_inner).remove(channel);
+        if let Some(swarm) = removed {
+            swarm.close();
+        }
+    }
+
+    /// Lets so many viewers into each swarm from now on. Nobody has to leave.
+    pub fn set_viewer_limit(&self, viewer_limit: u32) {
+        self.terms().viewer_limit = viewer_limit;
+        let swarms = self.swarms.read().unwrap_or_else(PoisonError::into_inner);
+        swarms.values().for_each(|swarm| swarm.set_viewer_limit(as_len(viewer_limit)));
+    }
+
+    pub(super) fn find(&self, channel: &ChannelId) -> Option<Arc<Swarm>> {
+        self.swarm(channel).filter(|swarm| !swarm.channel().is_void())
+    }
+
+    fn swarm(&self, channel: &ChannelId) -> Option<Arc<Swarm>> {
+        self.swarms.read().unwrap_or_else(PoisonError::into_inner).get(channel).cloned()
+    }
+
+    fn terms(&self) -> MutexGuard<'_, Terms> {
+        self.terms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the channel's viewers reported in all.
     pub fn totals(&self, channel: &ChannelId) -> ReportTotals {
-        self.swarms.get(channel).map(|swarm| swarm.totals()).unwrap_or_default()
+        self.swarm(channel).map(|swarm| swarm.totals()).unwrap_or_default()
     }
 
     /// The channel's peers that enough of its viewers blame for wrong media; wakes when there are more. Of a channel that
     /// is not in the table there are none.
     pub fn evicted(&self, channel: &ChannelId) -> watch::Receiver<BTreeSet<PeerId>> {
         let nobody = || watch::Sender::default().subscribe();
-        self.swarms.get(channel).map_or_else(nobody, |swarm| swarm.evicted())
+        self.swarm(channel).map_or_else(nobody, |swarm| swarm.evicted())
     }
 
     /// Tells the neighbours of each peer of the channel that somebody doubts, until nobody can any more: they see for
@@ -57,7 +95,7 @@ impl Registry {
         channel: &ChannelId,
         mut doubted: mpsc::Receiver<PeerId>,
     ) -> impl Future<Output = ()> + use<> {
-        let swarm = self.swarms.get(channel).cloned();
+        let swarm = self.swarm(channel);
         async move {
             while let Some((swarm, peer)) = swarm.as_ref().zip(doubted.recv().await) {
                 swarm.tell_doubted(peer);
@@ -65,14 +103,23 @@ impl Registry {
         }
     }
 
-    /// Tells all viewers how their channel changes, until `stop`.
-    pub async fn announce_changes(self: Arc<Self>, channels: Channels, stop: CancellationToken) {
-        let announcers = self.swarms.values().map(|swarm| announce(swarm, &channels));
-        tokio::select! {
-            () = stop.cancelled() => {}
-            _ = futures_util::future::join_all(announcers) => {}
+    /// Tells a channel's viewers how it changes, until `stop`.
+    pub fn announce_changes(
+        &self,
+        channel: &ChannelId,
+        channels: Channels,
+        stop: CancellationToken,
+    ) -> impl Future<Output = ()> + use<> {
+        let swarm = self.swarm(channel);
+        async move {
+            let Some(swarm) = swarm else { return };
+            stop.run_until_cancelled(announce(&swarm, &channels)).await;
         }
     }
+}
+
+fn as_len(limit: u32) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX)
 }
 
 async fn announce(swarm: &Swarm, channels: &Channels) {

@@ -1,6 +1,7 @@
 //! Who watches one channel now.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -74,7 +75,7 @@ pub struct ReportTotals {
 #[derive(Debug)]
 pub(super) struct Swarm {
     channel: Arc<Channel>,
-    viewer_limit: usize,
+    viewer_limit: AtomicUsize,
     members: Mutex<Members>,
     /// The channel's newest `channel` message, already as JSON.
     pub(super) announcement: watch::Sender<Utf8Bytes>,
@@ -121,11 +122,21 @@ impl Swarm {
             totals: ReportTotals::default(),
             random: ChaCha8Rng::seed_from_u64(seed),
         };
+        let viewer_limit = AtomicUsize::new(viewer_limit);
         Self { channel, viewer_limit, members: Mutex::new(members), announcement }
     }
 
     pub(super) fn channel(&self) -> &Arc<Channel> {
         &self.channel
+    }
+
+    pub(super) fn set_viewer_limit(&self, viewer_limit: usize) {
+        self.viewer_limit.store(viewer_limit, Ordering::Relaxed);
+    }
+
+    /// Ends the sockets of all members: the channel is taken away.
+    pub(super) fn close(&self) {
+        self.lock().by_id.values().for_each(|member| member.closing.cancel());
     }
 
     /// Lets a viewer in, as the peer it was before or as a new one. An older socket of the same peer is closed.
@@ -138,7 +149,7 @@ impl Swarm {
         let (peer, session) = {
             let mut members = self.lock();
             let is_replacing = resumed.is_some_and(|peer| members.by_id.contains_key(&peer));
-            if members.order.len() >= self.viewer_limit && !is_replacing {
+            if members.order.len() >= self.viewer_limit.load(Ordering::Relaxed) && !is_replacing {
                 return Err(JoinError::Full);
             }
             let peer = resumed.unwrap_or_else(|| members.new_id());
@@ -399,14 +410,26 @@ impl Members {
 
 impl ReportTotals {
     fn add(&mut self, report: &Report) {
+        self.add_all(&Self {
+            n_reports: 1,
+            n_stalls: u64::from(report.n_stalls),
+            stalled_ms: u64::from(report.stalled_ms),
+            from_peers_len: report.from_peers_len,
+            from_server_len: report.from_server_len,
+            sent_len: report.sent_len,
+        });
+    }
+
+    /// Adds up the reports of two channels.
+    pub(crate) fn add_all(&mut self, other: &Self) {
         // A viewer may claim anything; sums saturate.
         let add = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more);
-        add(&mut self.n_reports, 1);
-        add(&mut self.n_stalls, u64::from(report.n_stalls));
-        add(&mut self.stalled_ms, u64::from(report.stalled_ms));
-        add(&mut self.from_peers_len, report.from_peers_len);
-        add(&mut self.from_server_len, report.from_server_len);
-        add(&mut self.sent_len, report.sent_len);
+        add(&mut self.n_reports, other.n_reports);
+        add(&mut self.n_stalls, other.n_stalls);
+        add(&mut self.stalled_ms, other.stalled_ms);
+        add(&mut self.from_peers_len, other.from_peers_len);
+        add(&mut self.from_server_len, other.from_server_len);
+        add(&mut self.sent_len, other.sent_len);
     }
 }
 

@@ -14,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 use super::limits::{RECONNECT_WITHIN, REPORT_INTERVAL, RateLimiter};
 use super::registry::Registry;
 use super::swarm::{Membership, Swarm, unknown_channel};
-use crate::clock::wall_time;
+use crate::clock::{unix_seconds, wall_time};
+use crate::relay::IceServers;
 use crate::token::Tokens;
 
 /// What signalling needs of the tracker.
@@ -25,7 +26,7 @@ pub struct Signalling {
     /// Makes and checks resume tokens.
     pub tokens: Tokens,
     /// Told to each viewer.
-    pub ice_servers: Arc<[IceServer]>,
+    pub ice_servers: IceServers,
     /// Cancelled when the tracker goes down.
     pub stop: CancellationToken,
 }
@@ -63,7 +64,8 @@ impl Ending {
         Self::quiet(close_code::NORMAL, "")
     }
 
-    fn drain() -> Self {
+    /// The tracker goes down: come back soon.
+    pub fn drain() -> Self {
         let within = u32::try_from(RECONNECT_WITHIN.as_millis()).unwrap_or(u32::MAX);
         let message = Some(FromTracker::Drain { reconnect_within_ms: within });
         Self { message, code: close_code::RESTART, reason: "the tracker goes down" }
@@ -71,11 +73,11 @@ impl Ending {
 }
 
 impl Signalling {
-    /// Lets a viewer in, until its [`News`] are dropped.
+    /// Lets a viewer in that reached the tracker under this authority (`tv.example.org:8080`), until its [`News`] are dropped.
     ///
     /// # Errors
     /// What to tell it instead.
-    pub fn enter(&self, join: &Join) -> Result<(Viewer, News), Ending> {
+    pub fn enter(&self, join: &Join, authority: Option<&str>) -> Result<(Viewer, News), Ending> {
         if join.version != PROTOCOL_VERSION {
             let version = join.version;
             let message =
@@ -93,10 +95,10 @@ impl Signalling {
             swarm.join(resumed).map_err(|full| Ending::refusal(ErrorCode::TooMany, full.to_string()))?;
         let peer = membership.peer();
         let viewer = Viewer {
-            swarm: Arc::clone(swarm),
+            swarm: Arc::clone(&swarm),
             peer,
             resume: self.tokens.mint(&join.channel, peer, now),
-            ice_servers: Arc::clone(&self.ice_servers),
+            ice_servers: self.ice_servers.for_viewer(peer, authority, unix_seconds(now)),
             limiter: RateLimiter::new(Instant::now()),
             reported_at: None,
         };
@@ -123,7 +125,7 @@ impl News {
         tokio::select! {
             () = self.stop.cancelled() => Err(Ending::drain()),
             () = closing.cancelled() => {
-                Err(Ending::quiet(close_code::POLICY, "too slow, or this peer joined again elsewhere"))
+                Err(Ending::quiet(close_code::POLICY, "too slow, joined again elsewhere, or the channel is gone"))
             }
             Some(message) = self.membership.inbox.recv() => Ok(message),
             Ok(()) = self.announcements.changed() => Ok(self.announcements.borrow_and_update().clone()),
@@ -145,7 +147,7 @@ pub struct Viewer {
     swarm: Arc<Swarm>,
     peer: PeerId,
     resume: String,
-    ice_servers: Arc<[IceServer]>,
+    ice_servers: Vec<IceServer>,
     limiter: RateLimiter,
     reported_at: Option<Instant>,
 }
@@ -161,7 +163,7 @@ impl Viewer {
         FromTracker::Welcome(Box::new(Welcome {
             peer_id: self.peer,
             resume: self.resume.clone(),
-            ice_servers: self.ice_servers.to_vec(),
+            ice_servers: self.ice_servers.clone(),
             channel: self.swarm.channel().describe(),
             time: wall_time(),
             is_linked,

@@ -58,6 +58,11 @@ impl Intake {
         &self.channel
     }
 
+    /// Bodies that are open.
+    pub(super) fn n_open(&self) -> usize {
+        self.n_open.load(Ordering::Relaxed)
+    }
+
     /// Takes a body that brings a header.
     ///
     /// # Errors

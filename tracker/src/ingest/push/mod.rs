@@ -29,6 +29,7 @@ use tokio::time::timeout;
 
 use crate::channel::{Channel, Channels};
 use crate::clock::wall_time;
+use crate::door::Door;
 pub use error::PushError;
 use intake::{Intake, OpenBody};
 
@@ -43,27 +44,52 @@ const MANIFEST_LEN_LIMIT: usize = 1024 * 1024;
 /// How long, and for how many bytes, a refused body is read on, so that its sender comes to read the answer.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
 const DRAIN_LEN_LIMIT: usize = 1024 * 1024;
+/// The address that everything is pushed to.
+pub const PATH: &str = "/ingest/{*path}";
 /// Bytes that tell what a body is: a box's length and type.
 const BOX_HEADER_LEN: usize = 8;
 
-/// The routes under `/ingest/`. Senders are told apart by the `ConnectInfo<SocketAddr>` of their request, where the
-/// server adds it.
-pub fn router(channels: Channels) -> Router {
-    let intakes = Arc::new(Intakes { channels, table: Mutex::default() });
-    Router::new().route("/ingest/{*path}", any(handle)).with_state(intakes)
+/// What is known of the senders of each channel; a handle that is cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Pushes(Arc<Intakes>);
+
+impl Pushes {
+    /// Of these channels. Senders are told apart by what the door knows of them.
+    pub fn new(channels: Channels, door: Door) -> Self {
+        Self(Arc::new(Intakes { channels, door, table: Mutex::default() }))
+    }
+
+    /// The routes under `/ingest/`. They need the `ConnectInfo<SocketAddr>` of a request, which the server adds.
+    pub fn router(&self) -> Router {
+        Router::new().route(PATH, any(handle)).with_state(Arc::clone(&self.0))
+    }
+
+    /// Requests with media that are open.
+    pub fn n_open(&self) -> usize {
+        let table = self.0.table.lock().unwrap_or_else(PoisonError::into_inner);
+        table.values().map(|intake| intake.n_open()).sum()
+    }
 }
 
-/// What is known of the senders of each channel.
+/// What the routes share.
+#[derive(Debug)]
 struct Intakes {
     channels: Channels,
+    door: Door,
     table: Mutex<BTreeMap<ChannelId, Arc<Intake>>>,
 }
 
 impl Intakes {
     fn of(&self, channel: &Arc<Channel>) -> Arc<Intake> {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        let intake = table.entry(channel.id().clone()).or_insert_with(|| Intake::new(Arc::clone(channel)));
-        Arc::clone(intake)
+        let known = table.get(channel.id()).filter(|intake| Arc::ptr_eq(intake.channel(), channel));
+        if let Some(intake) = known {
+            return Arc::clone(intake);
+        }
+        // Also of a channel that went and came again.
+        let intake = Intake::new(Arc::clone(channel));
+        table.insert(channel.id().clone(), Arc::clone(&intake));
+        intake
     }
 }
 
@@ -84,7 +110,8 @@ async fn handle(State(intakes): State<Arc<Intakes>>, request: Request) -> Respon
             return error.into_response();
         }
     };
-    let from = head.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+    let connected = head.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+    let from = connected.map(|connected| intakes.door.recognise(connected, &head.headers).address);
     let push = Push { intake: intakes.of(&channel), path: path.to_owned(), from, body };
     // In a task of its own: a sender that closes right after its last chunk makes the server drop the handler, and
     // what it has not read would be lost.

@@ -4,7 +4,7 @@ mod amf0;
 mod chunk;
 mod session;
 
-use std::sync::Arc;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -12,7 +12,6 @@ use bytes::Bytes;
 use cardume_media::Track;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -20,12 +19,17 @@ use super::flv::{self, AudioTag, VideoTag};
 use super::remux::{Output, Remuxer, StreamFacts};
 use crate::channel::{Broadcast, BroadcastError, Channels, Reservation};
 use crate::clock::wall_time;
+use crate::http::{Addresses, Slot};
+use crate::metrics::{Refusal, Refusals};
+use crate::places::{Place, Places};
 use amf0::Value;
 use session::{Event, Session};
 
 /// Connections at once: senders, not viewers. More than one machine can relay, few enough to bound memory: each holds
 /// at most one message and one read.
-const CONNECTION_LIMIT: usize = 256;
+const CONNECTION_LIMIT: u32 = 256;
+/// Those of one network address: an operator's encoders may share one, a stranger must not have all places.
+const ADDRESS_LIMIT: u32 = 32;
 /// From the connection's first byte to the wish to publish: encoders need a few round trips.
 const SETUP_TIMEOUT: Duration = Duration::from_secs(10);
 /// A sender that says nothing for so long is gone. Longer than the pause of an encoder that reconnects its input.
@@ -37,9 +41,38 @@ const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes of one read: a fifth of a second at 2.5 Mbit/s.
 const READ_LEN: usize = 64 * 1024;
 
+/// Which encoders may connect; a handle that is cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Encoders {
+    /// All of them.
+    pub places: Places,
+    addresses: Addresses,
+    refusals: Refusals,
+}
+
+impl Encoders {
+    /// Nobody is here yet.
+    pub fn new(refusals: Refusals) -> Self {
+        Self { places: Places::new(CONNECTION_LIMIT), addresses: Addresses::new(ADDRESS_LIMIT), refusals }
+    }
+
+    fn let_in(&self, address: IpAddr) -> Option<(Place, Slot)> {
+        let entry = self.addresses.take(address).and_then(|slot| Some((self.places.take()?, slot)));
+        if entry.is_none() {
+            tracing::warn!(%address, "an RTMP connection is refused: there are too many, of this address or in all");
+            self.refusals.count(Refusal::Rtmp);
+        }
+        entry
+    }
+}
+
 /// Accepts encoders until `shutdown`; then no more come in, and those that are there are cut off.
-pub async fn serve(listener: TcpListener, channels: Channels, shutdown: CancellationToken) {
-    let slots = Arc::new(Semaphore::new(CONNECTION_LIMIT));
+pub async fn serve(
+    listener: TcpListener,
+    channels: Channels,
+    encoders: Encoders,
+    shutdown: CancellationToken,
+) {
     loop {
         let (stream, address) = tokio::select! {
             () = shutdown.cancelled() => return,
@@ -53,17 +86,14 @@ pub async fn serve(listener: TcpListener, channels: Channels, shutdown: Cancella
                 }
             },
         };
-        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
-            tracing::warn!(%address, "an RTMP connection is refused: {CONNECTION_LIMIT} are open");
-            continue;
-        };
+        let Some(entry) = encoders.let_in(address.ip()) else { continue };
         let (channels, shutdown) = (channels.clone(), shutdown.clone());
         tokio::spawn(async move {
             let result = shutdown.run_until_cancelled(Connection::new(stream, channels).run()).await;
             if let Some(Err(error)) = result {
                 tracing::info!(%address, "RTMP connection ended: {error:#}");
             }
-            drop(slot);
+            drop(entry);
         });
     }
 }
@@ -291,5 +321,24 @@ fn facts(metadata: &Value) -> StreamFacts {
         height: pixels("height"),
         video_bitrate: kilobits("videodatarate"),
         audio_bitrate: kilobits("audiodatarate"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_address_leaves_places_for_the_encoders_of_others() {
+        let refusals = Refusals::default();
+        let encoders = Encoders::new(refusals.clone());
+        let enter = |address: &str, n: usize| -> Vec<_> {
+            (0..n).filter_map(|_| encoders.let_in(address.parse().unwrap())).collect()
+        };
+        let stranger = enter("198.51.100.7", 40);
+        assert_eq!((stranger.len(), refusals.n(Refusal::Rtmp)), (32, 8));
+        assert_eq!(enter("198.51.100.8", 1).len(), 1);
+        let near = enter("127.0.0.1", 300);
+        assert_eq!(near.len() + stranger.len(), 256, "all places");
     }
 }

@@ -8,21 +8,19 @@ use cardume_wire::signal::{Channel, ErrorCode, FromTracker, NEIGHBOUR_LIMIT, Wel
 use cardume_wire::{PeerId, TrackSet};
 
 use super::{Engine, REPORT_INTERVAL, Viewer};
-use crate::connection::ConnectionEvent;
-use crate::connections::ConnectionCommand;
-use crate::event::PlayerEvent;
 use crate::signal::{ClockSample, SignalEvent};
+use crate::{ConnectionCommand, ConnectionEvent, PlayerEvent, Shell};
 
 /// A tracker's time that differs this much from the estimate means another clock, not drift. Wild guess.
 const CLOCK_STEP: Duration = Duration::from_secs(1);
 
-impl Engine {
-    pub(super) fn handle_signal(&mut self, said: Vec<SignalEvent>, now: Instant) {
+impl<S: Shell> Engine<S> {
+    pub(super) fn handle_signal(&mut self, said: Vec<SignalEvent<'_>>, now: Instant) {
         for event in said {
             match event {
                 SignalEvent::Message(message) => self.handle_tracker(message, now),
                 SignalEvent::Clock(sample) => self.handle_clock(sample, now),
-                SignalEvent::FromServer(message) => self.receive(PeerId::SERVER, &message, now),
+                SignalEvent::FromServer(message) => self.receive(PeerId::SERVER, message, now),
                 SignalEvent::Lost => self.forget_server(now),
             }
         }
@@ -97,11 +95,11 @@ impl Engine {
         self.connections.handle(ConnectionCommand::SetOwnId(id), now);
         let config = Config {
             target_latency: Duration::from_millis(channel.target_latency_ms.into()),
-            uplink_limit: self.options.upload_limit,
+            uplink_limit: self.wish.upload_limit,
             ..Config::viewer(id)
         };
-        let mut session = Session::new(config, key, seed(), now);
-        session.select(TrackKind::Video, self.options.rendition, now);
+        let mut session = Session::new(config, key, seed(self.signal.chance()), now);
+        session.select(TrackKind::Video, self.wish.rendition, now);
         self.viewer = Some(Viewer {
             id,
             key,
@@ -165,6 +163,6 @@ impl Engine {
 
 /// Unique to a session, not secret.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of 2^53")]
-fn seed() -> u64 {
-    (js_sys::Math::random() * 9_007_199_254_740_992.0) as u64
+fn seed(chance: f64) -> u64 {
+    (chance * 9_007_199_254_740_992.0) as u64
 }

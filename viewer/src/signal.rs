@@ -3,15 +3,13 @@
 
 use core::time::Duration;
 
+use bytes::Bytes;
 use cardume_swarm::Instant;
 use cardume_wire::signal::{FromTracker, FromViewer, Join, MESSAGE_LEN_LIMIT, Welcome};
-use cardume_wire::{PROTOCOL_VERSION, WallTime};
-use js_sys::{ArrayBuffer, JsString};
+use cardume_wire::{ChannelId, PROTOCOL_VERSION, WallTime};
 
 use crate::backoff::Backoff;
-use crate::listener::Notify;
-use crate::options::Options;
-use crate::socket::{Socket, SocketEvent};
+use crate::{Dialler, Socket, SocketEvent};
 
 /// How long connecting and joining may take. Wild guess: three lost SYNs (1 + 2 + 4 s) and a little.
 const JOIN_LIMIT: Duration = Duration::from_secs(10);
@@ -28,13 +26,13 @@ const CLOCK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What the line brings.
 #[derive(Debug)]
-pub(crate) enum SignalEvent {
+pub(crate) enum SignalEvent<'a> {
     /// The tracker said something.
     Message(FromTracker),
     /// The tracker told its time.
     Clock(ClockSample),
     /// The server peer sent something.
-    FromServer(ArrayBuffer),
+    FromServer(&'a [u8]),
     /// The line broke; it will be tried again.
     Lost,
 }
@@ -51,22 +49,22 @@ pub(crate) struct ClockSample {
 }
 
 /// The line itself.
-pub(crate) struct Signal {
-    options: Options,
+pub(crate) struct Signal<D: Dialler> {
+    channel: ChannelId,
+    dialler: D,
     resume: Option<String>,
-    state: State,
+    state: State<D::Socket>,
     backoff: Backoff,
     clock: ClockQuestions,
-    notify: Notify<SocketEvent>,
 }
 
-enum State {
+enum State<S> {
     /// No socket until then.
     Away { until: Instant },
     /// The socket opens, or has opened and the tracker has not welcomed us yet.
-    Joining { socket: Socket, asked_at: Instant, expires_at: Instant },
+    Joining { socket: S, asked_at: Instant, expires_at: Instant },
     /// Welcomed.
-    Joined { socket: Socket, is_linked: bool, since: Instant },
+    Joined { socket: S, is_linked: bool, since: Instant },
     /// Never again.
     Stopped,
 }
@@ -78,26 +76,29 @@ struct ClockQuestions {
     unanswered: Option<Instant>,
 }
 
-impl Signal {
+impl<D: Dialler> Signal<D> {
     /// A line that joins the channel, first at the next [`Signal::handle_timeout`].
-    pub(crate) fn new(options: Options, notify: Notify<SocketEvent>, now: Instant) -> Self {
+    pub(crate) fn new(channel: ChannelId, dialler: D, now: Instant) -> Self {
         Self {
-            options,
+            channel,
+            dialler,
             resume: None,
             state: State::Away { until: now },
             backoff: Backoff::default(),
             clock: ClockQuestions::new(now),
-            notify,
         }
     }
 
+    /// A number of 0..1 that nobody foresees.
+    pub(crate) fn chance(&mut self) -> f64 {
+        self.dialler.chance()
+    }
+
     /// Takes what the socket reported; says at most two things about it.
-    pub(crate) fn handle_socket(&mut self, event: &SocketEvent, now: Instant) -> Vec<SignalEvent> {
+    pub(crate) fn handle_socket<'a>(&mut self, event: SocketEvent<'a>, now: Instant) -> Vec<SignalEvent<'a>> {
         match event {
             SocketEvent::Text(text) => self.handle_text(text, now),
-            SocketEvent::Binary(message) if self.is_linked() => {
-                vec![SignalEvent::FromServer(message.clone())]
-            }
+            SocketEvent::Binary(message) if self.is_linked() => vec![SignalEvent::FromServer(message)],
             SocketEvent::Opened | SocketEvent::Binary(_) => Vec::new(),
             SocketEvent::Closed => self.lose(now),
         }
@@ -110,7 +111,7 @@ impl Signal {
     }
 
     /// Sends one message to the server peer; false when the link is not open or its queue is full.
-    pub(crate) fn send_to_server(&self, bytes: &[u8]) -> bool {
+    pub(crate) fn send_to_server(&self, bytes: &Bytes) -> bool {
         matches!(&self.state, State::Joined { socket, is_linked: true, .. } if socket.send_bytes(bytes))
     }
 
@@ -131,7 +132,7 @@ impl Signal {
 
     /// Goes away and comes back at a moment of the next `within`, as a tracker that goes down asks.
     pub(crate) fn drain(&mut self, within: Duration, now: Instant) {
-        let wait = within.mul_f64(js_sys::Math::random());
+        let wait = within.mul_f64(self.dialler.chance());
         self.state = State::Away { until: now + wait };
     }
 
@@ -142,7 +143,7 @@ impl Signal {
     }
 
     /// Does what is due. Early calls are harmless.
-    pub(crate) fn handle_timeout(&mut self, now: Instant) -> Vec<SignalEvent> {
+    pub(crate) fn handle_timeout(&mut self, now: Instant) -> Vec<SignalEvent<'static>> {
         match &self.state {
             State::Away { until } if *until <= now => self.connect(now),
             State::Joining { expires_at, .. } if *expires_at <= now => return self.lose(now),
@@ -163,19 +164,15 @@ impl Signal {
     }
 
     fn connect(&mut self, now: Instant) {
-        let join = Join {
-            version: PROTOCOL_VERSION,
-            channel: self.options.channel.clone(),
-            resume: self.resume.clone(),
-        };
-        let url = self.options.socket_url(&join.address());
-        self.state = match url.and_then(|url| Socket::connect(&url, self.notify.clone())) {
+        let join =
+            Join { version: PROTOCOL_VERSION, channel: self.channel.clone(), resume: self.resume.clone() };
+        self.state = match self.dialler.dial(&join.address()) {
             Some(socket) => State::Joining { socket, asked_at: now, expires_at: now + JOIN_LIMIT },
-            None => State::Away { until: now + self.backoff.next(js_sys::Math::random()) },
+            None => State::Away { until: now + self.backoff.next(self.dialler.chance()) },
         };
     }
 
-    fn handle_text(&mut self, text: &JsString, now: Instant) -> Vec<SignalEvent> {
+    fn handle_text<'a>(&mut self, text: &str, now: Instant) -> Vec<SignalEvent<'a>> {
         let Some(message) = parse(text) else { return Vec::new() };
         match message {
             FromTracker::Welcome(welcome) => {
@@ -206,7 +203,7 @@ impl Signal {
         }
     }
 
-    fn ask_clock(&mut self, now: Instant) -> Vec<SignalEvent> {
+    fn ask_clock(&mut self, now: Instant) -> Vec<SignalEvent<'static>> {
         if self.clock.is_overdue(now) {
             return self.lose(now);
         }
@@ -217,7 +214,7 @@ impl Signal {
     }
 
     /// The socket is gone, or shall go: another one is tried later.
-    pub(crate) fn lose(&mut self, now: Instant) -> Vec<SignalEvent> {
+    pub(crate) fn lose(&mut self, now: Instant) -> Vec<SignalEvent<'static>> {
         let was_there = match self.state {
             State::Stopped | State::Away { .. } => return Vec::new(),
             State::Joining { .. } => false,
@@ -228,7 +225,7 @@ impl Signal {
                 true
             }
         };
-        self.state = State::Away { until: now + self.backoff.next(js_sys::Math::random()) };
+        self.state = State::Away { until: now + self.backoff.next(self.dialler.chance()) };
         if was_there { vec![SignalEvent::Lost] } else { Vec::new() }
     }
 }
@@ -269,10 +266,6 @@ impl ClockQuestions {
 }
 
 /// A message, or `None` for what is too long or of a newer tracker.
-fn parse(text: &JsString) -> Option<FromTracker> {
-    // UTF-16 units; UTF-8 is at least as long, so this bounds the copy at three times the limit.
-    if text.length() as usize > MESSAGE_LEN_LIMIT {
-        return None;
-    }
-    serde_json::from_str(&String::from(text)).ok()
+fn parse(text: &str) -> Option<FromTracker> {
+    if text.len() > MESSAGE_LEN_LIMIT { None } else { serde_json::from_str(text).ok() }
 }

@@ -1,19 +1,20 @@
 //! Links to neighbours and to the server peer: what comes and goes over them.
 
-use std::rc::Rc;
-
+use bytes::Bytes;
 use cardume_swarm::Instant;
+use cardume_wire::PeerId;
 use cardume_wire::signal::{FromViewer, Introduction};
-use cardume_wire::{PeerId, link};
-use js_sys::{ArrayBuffer, Uint8Array};
 
-use super::{Engine, Happening};
-use crate::connection::ConnectionEvent;
-use crate::connections::ConnectionCommand;
-use crate::link::{Link, LinkEvent};
+use super::Engine;
+use crate::{ConnectionCommand, ConnectionEvent, Connector, Link, LinkEvent, Shell};
 
-impl Engine {
-    pub(super) fn handle_connection(&mut self, peer: PeerId, event: ConnectionEvent, now: Instant) {
+impl<S: Shell> Engine<S> {
+    pub(super) fn handle_connection(
+        &mut self,
+        peer: PeerId,
+        event: ConnectionEvent<<S::Connector as Connector>::Channel>,
+        now: Instant,
+    ) {
         match event {
             ConnectionEvent::Offer(sdp) => self.introduce(peer, Introduction::Offer { sdp }, now),
             ConnectionEvent::Answer(sdp) => self.introduce(peer, Introduction::Answer { sdp }, now),
@@ -21,8 +22,7 @@ impl Engine {
                 self.introduce(peer, Introduction::Candidate { candidate }, now);
             }
             ConnectionEvent::Opened(channel) => {
-                let notify = self.notify.clone();
-                let link = Link::new(channel, Rc::new(move |event| notify(Happening::Link(peer, event))));
+                let link = self.shell.link(peer, channel);
                 self.links.insert(peer, link);
                 if let Some(viewer) = &mut self.viewer {
                     viewer.session.link_opened(peer, now);
@@ -76,7 +76,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn handle_link(&mut self, peer: PeerId, event: &LinkEvent, now: Instant) {
+    pub(super) fn handle_link(&mut self, peer: PeerId, event: LinkEvent<'_>, now: Instant) {
         match event {
             LinkEvent::Message(message) => self.receive(peer, message, now),
             LinkEvent::Drained => {
@@ -88,14 +88,10 @@ impl Engine {
         }
     }
 
-    /// Copies one message into WebAssembly's memory. Of one that is too long only so much that the session sees it.
-    pub(super) fn receive(&mut self, from: PeerId, message: &ArrayBuffer, now: Instant) {
-        let Some(viewer) = &mut self.viewer else { return };
-        let whole = Uint8Array::new(message);
-        let len = (whole.length() as usize).min(link::MESSAGE_LEN_LIMIT + 1);
-        self.scratch.resize(len, 0);
-        whole.subarray(0, u32::try_from(len).unwrap_or(u32::MAX)).copy_to(&mut self.scratch);
-        viewer.session.receive(from, &self.scratch, now);
+    pub(super) fn receive(&mut self, from: PeerId, message: &[u8], now: Instant) {
+        if let Some(viewer) = &mut self.viewer {
+            viewer.session.receive(from, message, now);
+        }
     }
 
     pub(super) fn measure_backlogs(&mut self, now: Instant) {
@@ -109,7 +105,7 @@ impl Engine {
     }
 
     /// Sends one message. A link that takes it no more is dead.
-    pub(super) fn transmit(&mut self, to: PeerId, bytes: &[u8], now: Instant) {
+    pub(super) fn transmit(&mut self, to: PeerId, bytes: &Bytes, now: Instant) {
         let backlog_len = if to.is_server() {
             self.signal.send_to_server(bytes).then(|| self.signal.backlog_len())
         } else {
