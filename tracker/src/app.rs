@@ -19,7 +19,8 @@ use crate::config::{ChannelConfig, Config, DEMO_CHANNEL, TARGET_LATENCY_DEFAULT}
 use crate::demo;
 use crate::egress::{self, Readers, Relayed, Writer};
 use crate::film::{self, Found};
-use crate::http::{self, Http};
+use crate::http::tls::{Tls, TlsError};
+use crate::http::{self, Http, Port};
 use crate::ingest::rtmp::{self, Encoders};
 use crate::metrics::Refusals;
 use crate::relay::{self, Credentials, NoRelay, Relay};
@@ -55,6 +56,9 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// The certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The system has no random numbers.
     #[error("the system gives no random numbers")]
     Random(#[from] getrandom::Error),
@@ -90,6 +94,7 @@ pub struct StreamKey {
 #[derive(Debug)]
 pub struct Tracker {
     http_address: SocketAddr,
+    https_address: Option<SocketAddr>,
     rtmp_address: SocketAddr,
     stun_address: Option<SocketAddr>,
     stream_keys: Vec<StreamKey>,
@@ -106,14 +111,15 @@ impl Tracker {
     /// # Errors
     /// When the data directory, the site or an address cannot be used.
     pub async fn start(config: Config) -> Result<Self, StartError> {
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let store = Arc::new(Store::open(&config.data_dir)?);
         let site = config.site.as_deref().map_or_else(|| Ok(Site::embedded()), Site::directory)?;
         let http_listener = listen(config.http, "HTTP", "--http").await?;
+        let https = open_https(&config, &stop, &tasks).await?;
+        let https_address = https.as_ref().and_then(|port| port.listener.local_addr().ok());
         let rtmp_listener = listen(config.rtmp, "RTMP", "--rtmp").await?;
         let (http_address, rtmp_address) =
             (address_of(&http_listener, config.http), address_of(&rtmp_listener, config.rtmp));
-        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-
         let stream_keys = stream_keys(&config, &store)?;
         let films = find_films(&config)?;
         let (channels, ends) = Channels::new(setups(&stream_keys, &films, &store)?);
@@ -167,15 +173,31 @@ impl Tracker {
             stop: stop.clone(),
             tasks: tasks.clone(),
         };
-        let routes = http::router(http);
-        tasks.spawn(http::serve(http_listener, routes, live.entrance.clone(), stop.clone(), tasks.clone()));
+        let mut routes = http::router(http);
+        let serve =
+            |port, routes| http::serve(port, routes, live.entrance.clone(), stop.clone(), tasks.clone());
+        if let (Some(port), Some(address)) = (https, https_address) {
+            tasks.spawn(serve(port, routes.clone()));
+            routes = http::pages_to_https(routes, address.port());
+        }
+        tasks.spawn(serve(Port { listener: http_listener, tls: None }, routes));
         if let Some(channel) = demo_channel(&config, &live.channels) {
             tasks.spawn(play_demo(channel, stop.clone()));
         }
         let channels = live.channels.clone();
         tasks.spawn(rtmp::serve(rtmp_listener, channels, encoders, stop.clone()));
         let stun_address = relay.address();
-        Ok(Self { http_address, rtmp_address, stun_address, stream_keys, live, egress_writer, stop, tasks })
+        Ok(Self {
+            http_address,
+            https_address,
+            rtmp_address,
+            stun_address,
+            stream_keys,
+            live,
+            egress_writer,
+            stop,
+            tasks,
+        })
     }
 
     /// Takes over what of another configuration can hold without a connection being dropped. Only viewers of channels that
@@ -190,6 +212,11 @@ impl Tracker {
     /// Where HTTP is served.
     pub fn http_address(&self) -> SocketAddr {
         self.http_address
+    }
+
+    /// Where HTTPS is served; `None` when it is not.
+    pub fn https_address(&self) -> Option<SocketAddr> {
+        self.https_address
     }
 
     /// Where RTMP is accepted.
@@ -238,6 +265,17 @@ async fn listen(
     flag: &'static str,
 ) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, purpose, flag, source })
+}
+
+/// Listens for HTTPS, if that is configured.
+async fn open_https(
+    config: &Config,
+    stop: &CancellationToken,
+    tasks: &TaskTracker,
+) -> Result<Option<Port>, StartError> {
+    let (Some(address), Some(certificate)) = (config.https, config.certificate()) else { return Ok(None) };
+    let tls = Tls::open(certificate, stop.clone(), tasks)?;
+    Ok(Some(Port { listener: listen(address, "HTTPS", "--https").await?, tls: Some(tls) }))
 }
 
 /// With the port that the system chose for port 0.

@@ -8,6 +8,7 @@
 
 mod error;
 mod file;
+mod tls;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -21,8 +22,9 @@ use serde::Deserialize;
 use crate::door::{Origin, Proxy, ProxyHeader};
 use crate::logs::{self, LogFormat};
 use crate::rate::{ByteQuota, RateLimit};
-use crate::relay::{self, PortRange, StunAddress};
+use crate::relay::{PortRange, StunAddress};
 
+pub(crate) use crate::relay::host_of as authority_host;
 pub use error::{ConfigError, ConfigErrors};
 
 /// Target latency of a channel that names none: what a browser holds with some margin over a home connection.
@@ -61,6 +63,43 @@ pub struct Config {
     #[config(default = "0.0.0.0:8080", env = "CARDUME_HTTP")]
     #[config(layer_attr(arg(long, value_name = "ADDRESS")))]
     pub http: SocketAddr,
+
+    /// Address to serve the same on by HTTPS, such as "0.0.0.0:443", with a certificate of tls_certificate or acme_domains. Pages that
+    /// are opened by plain HTTP are sent there.
+    #[config(env = "CARDUME_HTTPS")]
+    #[config(layer_attr(arg(long, value_name = "ADDRESS")))]
+    pub https: Option<SocketAddr>,
+
+    /// The certificate for HTTPS, and behind it those between it and its authority (PEM). Read again when it changes.
+    #[config(env = "CARDUME_TLS_CERTIFICATE")]
+    #[config(layer_attr(arg(long, value_name = "FILE")))]
+    pub tls_certificate: Option<PathBuf>,
+
+    /// Its private key (PEM).
+    #[config(env = "CARDUME_TLS_KEY")]
+    #[config(layer_attr(arg(long, value_name = "FILE")))]
+    pub tls_key: Option<PathBuf>,
+
+    /// Names, such as ["tv.example.org"], for which an authority gives the certificate by itself (ACME, as Let's Encrypt does) and
+    /// renews it, instead of tls_certificate. They must lead to this machine, and port 443 to https.
+    #[config(default = [])]
+    #[config(layer_attr(arg(skip)))]
+    pub acme_domains: Vec<String>,
+
+    /// Mail address to which the authority writes when something is wrong.
+    #[config(env = "CARDUME_ACME_CONTACT")]
+    #[config(layer_attr(arg(long, value_name = "ADDRESS")))]
+    pub acme_contact: Option<String>,
+
+    /// The authority.
+    #[config(default = "https://acme-v02.api.letsencrypt.org/directory", env = "CARDUME_ACME_DIRECTORY")]
+    #[config(layer_attr(arg(long, value_name = "URL")))]
+    pub acme_directory: String,
+
+    /// Roots by which the authority's own certificate is checked (PEM), for one of your own. The usual public ones without.
+    #[config(env = "CARDUME_ACME_ROOTS")]
+    #[config(layer_attr(arg(long, value_name = "FILE")))]
+    pub acme_roots: Option<PathBuf>,
 
     /// Address to accept RTMP (OBS, ffmpeg) on.
     #[config(default = "0.0.0.0:1935", env = "CARDUME_RTMP")]
@@ -308,6 +347,7 @@ impl Config {
         if let Some(url) = self.public_url.as_deref().filter(|url| !is_web_url(url)) {
             errors.push(ConfigError::PublicUrl(url.to_owned()));
         }
+        self.check_tls(errors);
         if self.relay && self.stun.address().is_none() {
             errors.push(ConfigError::RelayWithoutStun);
         }
@@ -381,7 +421,7 @@ impl ChannelConfig {
 /// The host of a web address, without scheme, port and path.
 pub fn host_of(url: &str) -> Option<&str> {
     let (_, rest) = url.split_once("://")?;
-    relay::host_of(rest.split('/').next()?)
+    authority_host(rest.split('/').next()?)
 }
 
 fn is_web_url(url: &str) -> bool {

@@ -36,7 +36,8 @@ pub async fn connect(
 ) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(root.as_bytes()).unwrap()).unwrap();
-    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
+    let builder =
+        ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
     let mut config = builder.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     open(server, name, config).await
@@ -63,7 +64,8 @@ pub async fn get_tls(server: SocketAddr, name: &str, root: &str, path: &str) -> 
 
 /// The certificate that `server` shows for `name` and these protocols, whoever signed it; empty without one.
 pub async fn certificate_of(server: SocketAddr, name: &str, protocols: &[&[u8]]) -> Vec<u8> {
-    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
+    let builder =
+        ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
     let mut config =
         builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody)).with_no_client_auth();
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
@@ -115,7 +117,8 @@ impl ServerCertVerifier for Anybody {
 pub(crate) fn server(issued: &Issued) -> Arc<ServerConfig> {
     let chain = vec![CertificateDer::from_pem_slice(issued.certificate.as_bytes()).unwrap()];
     let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).unwrap();
-    let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
+    let builder =
+        ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
     Arc::new(builder.with_no_client_auth().with_single_cert(chain, key).unwrap())
 }
 

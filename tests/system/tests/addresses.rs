@@ -12,7 +12,7 @@ use axum::extract::ConnectInfo;
 use cardume::channel::{ChannelSetup, Channels, Programme};
 use cardume::door::Door;
 use cardume::egress::{EgressBudget, Readers, Relayed};
-use cardume::http::{self, Addresses, Entrance, Http};
+use cardume::http::{self, Addresses, Entrance, Http, Port};
 use cardume::metrics::Refusals;
 use cardume::places::Places;
 use cardume::rate::RateLimit;
@@ -82,7 +82,7 @@ async fn serve_to(address: &str, store: &Arc<Store>) -> SocketAddr {
     let here = listener.local_addr().unwrap();
     let routes = routes.layer(Extension(ConnectInfo(seen_as)));
     let entrance = Entrance::new(100, 2, Door::default(), Refusals::default());
-    tokio::spawn(http::serve(listener, routes, entrance, stop, tasks));
+    tokio::spawn(http::serve(Port { listener, tls: None }, routes, entrance, stop, tasks));
     here
 }
 

@@ -11,6 +11,8 @@ use cardume::config::Config;
 use cardume_system_tests::authority::{Authority, Issued, NAME};
 use cardume_system_tests::https::{connect, get_tls};
 use cardume_system_tests::{TestTracker, get, within};
+use cardume_wire::PROTOCOL_VERSION;
+use cardume_wire::signal::Join;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 use tokio_tungstenite::client_async;
@@ -69,7 +71,7 @@ async fn a_viewers_socket_is_opened_over_it() {
     let authority = Authority::new();
     let (_tracker, address, _directory) = start(&authority).await;
     let stream = connect(address, HOST, authority.root(), &[b"http/1.1"]).await.unwrap();
-    let path = cardume_wire::signal::Join::new("live".parse().unwrap()).address();
+    let path = Join { version: PROTOCOL_VERSION, channel: "live".parse().unwrap(), resume: None }.address();
     let (_socket, answer) = client_async(format!("wss://{HOST}{path}"), stream).await.unwrap();
     assert_eq!(answer.status(), 101);
 }

@@ -51,7 +51,9 @@ pub(super) fn open(
         while let Some(event) = state.next().await {
             match event {
                 Ok(EventOk::DeployedNewCert) => tracing::info!("HTTPS has a new certificate for {names}"),
-                Ok(EventOk::DeployedCachedCert) => tracing::info!("HTTPS has its kept certificate for {names}"),
+                Ok(EventOk::DeployedCachedCert) => {
+                    tracing::info!("HTTPS has its kept certificate for {names}")
+                }
                 Ok(EventOk::CertCacheStore | EventOk::AccountCacheStore) => {}
                 Err(error) => tracing::warn!("ACME, for {names}: {error}; it is tried again by itself"),
             }
@@ -78,7 +80,7 @@ fn make_private(path: &Path) -> Result<(), TlsError> {
     })
 }
 
-fn roots(path: Option<&Path>) -> Result<RootCertStore, TlsError> {
+pub(super) fn roots(path: Option<&Path>) -> Result<RootCertStore, TlsError> {
     let Some(path) = path else {
         return Ok(RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() });
     };
@@ -88,9 +90,7 @@ fn roots(path: Option<&Path>) -> Result<RootCertStore, TlsError> {
         reason,
     };
     let mut roots = RootCertStore::empty();
-    for certificate in
-        CertificateDer::pem_file_iter(path).map_err(|error| unusable(error.to_string()))?
-    {
+    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| unusable(error.to_string()))? {
         let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
         roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
     }

@@ -85,14 +85,17 @@ impl Files {
         [of(&self.certificate), of(&self.key)]
     }
 
-    fn read(&self) -> Result<CertifiedKey, TlsError> {
+    pub(super) fn read(&self) -> Result<CertifiedKey, TlsError> {
         let no_certificate = |reason: String| TlsError::File {
             path: self.certificate.clone(),
             purpose: "the certificate (PEM)",
             reason,
         };
-        let no_key =
-            |reason: String| TlsError::File { path: self.key.clone(), purpose: "the private key (PEM)", reason };
+        let no_key = |reason: String| TlsError::File {
+            path: self.key.clone(),
+            purpose: "the private key (PEM)",
+            reason,
+        };
         let chain: Vec<CertificateDer<'_>> = CertificateDer::pem_file_iter(&self.certificate)
             .and_then(Iterator::collect)
             .map_err(|error| no_certificate(error.to_string()))?;

@@ -33,6 +33,25 @@ pub enum Certificate {
     Acme(Acme),
 }
 
+impl Certificate {
+    /// What there is, for people; nobody is asked.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub(crate) fn check(&self) -> Result<String, String> {
+        match self {
+            Self::Files(files) => {
+                files.read().map_err(|error| error.to_string())?;
+                Ok(format!("{} can be used", files.certificate.display()))
+            }
+            Self::Acme(acme) => {
+                acme::roots(acme.roots.as_deref()).map_err(|error| error.to_string())?;
+                Ok(format!("{} gives one for {}", acme.directory, acme.domains.join(", ")))
+            }
+        }
+    }
+}
+
 /// Why there is no HTTPS.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -61,7 +80,7 @@ pub enum TlsError {
 
 /// Makes HTTPS of connections. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Tls(TlsAcceptor);
+pub struct Tls(TlsAcceptor);
 
 impl Tls {
     /// Takes the certificate, and keeps it up to date until `stop`.
