@@ -71,7 +71,7 @@ pub(crate) fn handle(engine: &mut Engine, happening: Happening, now: Instant) {
     use cardume_viewer::Happening as H;
     match happening {
         Happening::Socket(SocketEvent::Opened) => {
-            engine.handle(H::Socket(cardume_viewer::SocketEvent::Opened), now)
+            engine.handle(H::Socket(cardume_viewer::SocketEvent::Opened), now);
         }
         Happening::Socket(SocketEvent::Text(text)) => {
             if let Some(text) = copy_text(&text) {
@@ -82,7 +82,7 @@ pub(crate) fn handle(engine: &mut Engine, happening: Happening, now: Instant) {
             engine.handle(H::Socket(cardume_viewer::SocketEvent::Binary(&copy(&message))), now);
         }
         Happening::Socket(SocketEvent::Closed) => {
-            engine.handle(H::Socket(cardume_viewer::SocketEvent::Closed), now)
+            engine.handle(H::Socket(cardume_viewer::SocketEvent::Closed), now);
         }
         Happening::Connection(peer, event) => engine.handle(H::Connection(peer, event), now),
         Happening::Link(peer, LinkEvent::Message(message)) => {

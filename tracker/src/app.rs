@@ -2,6 +2,7 @@
 
 mod keys;
 mod live;
+mod ports;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,16 +11,16 @@ use std::time::Duration;
 
 use cardume_media::SigningKey;
 use cardume_wire::ChannelId;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::channel::{Channel, ChannelSetup, Channels, Programme};
+use crate::channel::{Channel, ChannelEnd, ChannelSetup, Channels, Programme};
 use crate::cluster::{Cluster, ClusterError};
 use crate::config::{ChannelConfig, Config, DEMO_CHANNEL, TARGET_LATENCY_DEFAULT};
 use crate::demo;
 use crate::egress::{self, Readers, Relayed, Writer};
 use crate::film::{self, Found};
+use crate::http::tls::TlsError;
 use crate::http::{self, Http};
 use crate::ingest::rtmp::{self, Encoders};
 use crate::relay::{self, Credentials, NoRelay, Relay};
@@ -29,6 +30,7 @@ use crate::site::{NoSite, Site};
 use crate::store::{Store, StoreError};
 use crate::token::Tokens;
 use live::Live;
+use ports::{Addresses, Ports};
 
 pub use keys::reloaded_keys;
 pub use live::{ReloadError, Reloaded};
@@ -58,6 +60,9 @@ pub enum StartError {
     /// The cluster.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
+    /// The certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The system has no random numbers.
     #[error("the system gives no random numbers")]
     Random(#[from] getrandom::Error),
@@ -92,8 +97,7 @@ pub struct StreamKey {
 /// A tracker that runs until it is shut down.
 #[derive(Debug)]
 pub struct Tracker {
-    http_address: SocketAddr,
-    rtmp_address: SocketAddr,
+    addresses: Addresses,
     stun_address: Option<SocketAddr>,
     stream_keys: Vec<StreamKey>,
     live: Live,
@@ -109,47 +113,29 @@ impl Tracker {
     /// # Errors
     /// When the data directory, the site or an address cannot be used.
     pub async fn start(mut config: Config) -> Result<Self, StartError> {
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let store = Arc::new(Store::open(&config.data_dir)?);
         let cluster = Cluster::join(&mut config, &store).await?;
         let site = config.site.as_deref().map_or_else(|| Ok(Site::embedded()), Site::directory)?;
-        let http_listener = listen(config.http, "HTTP", "--http").await?;
-        let rtmp_listener = listen(config.rtmp, "RTMP", "--rtmp").await?;
-        let (http_address, rtmp_address) =
-            (address_of(&http_listener, config.http), address_of(&rtmp_listener, config.rtmp));
-        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-
+        let ports = Ports::open(&config, &stop, &tasks).await?;
+        let addresses = ports.addresses;
         let stream_keys = stream_keys(&config, &store)?;
         let films = find_films(&config)?;
         let (channels, ends) = Channels::new(setups(&stream_keys, &films, &store)?);
         let (budget, egress_writer) =
             egress::open(config.egress_limit, config.egress_bytes_per_month, &store)?;
-        let viewer_limit = usize::try_from(config.viewer_limit).unwrap_or(usize::MAX);
         let common = Common {
             store: Arc::clone(&store),
             budget: Arc::clone(&budget),
-            link_limit: viewer_limit.max(LINK_LIMIT_MIN),
+            link_limit: link_limit(&config),
             stop: stop.clone(),
             tasks: tasks.clone(),
         };
-        let (readers, relayed) =
-            (Readers::new(Arc::clone(&common.budget)), Relayed::new(Arc::clone(&common.budget)));
-        let ties = relay::Ties {
-            egress: Arc::clone(&relayed),
-            credentials: Credentials::new(store.relay_secret()?),
-            stop: stop.clone(),
-            tasks: tasks.clone(),
-        };
-        let relay = Relay::start(&config, ties).await?;
+        let (readers, relayed) = (Readers::new(Arc::clone(&budget)), Relayed::new(budget));
+        let relay = start_relay(&config, &relayed, &common).await?;
         let abroad = cluster.as_ref().map(Cluster::abroad);
         let live = Live::new(&config, channels, common, relay.ice_servers(), abroad)?;
-        for end in ends {
-            let cluster = cluster.as_ref().filter(|_| end.channel().is_for_senders());
-            let outlet = cluster.map(|cluster| cluster.outlet(end.channel().id()));
-            live.open(end, outlet)?;
-        }
-        if let Some(cluster) = cluster {
-            cluster.run(&live.channels, &live.registry, &live.servers, (&stop, &tasks));
-        }
+        open_channels(&live, ends, cluster)?;
         tasks.spawn(egress::govern(Arc::clone(&readers), stop.clone()));
         let reading = (live.channels.clone(), Arc::clone(&store), stop.clone());
         tasks.spawn_blocking(move || film::read_all(&films, &reading.0, &reading.1, &reading.2));
@@ -171,20 +157,19 @@ impl Tracker {
             viewers: live.viewers.clone(),
             connections: live.entrance.connections.clone(),
             encoders: encoders.places.clone(),
-            rtmp_port: rtmp_address.port(),
+            rtmp_port: addresses.rtmp.port(),
             site,
             stop: stop.clone(),
             tasks: tasks.clone(),
         };
-        let routes = http::router(http);
-        tasks.spawn(http::serve(http_listener, routes, live.entrance.clone(), stop.clone(), tasks.clone()));
+        let rtmp = ports.serve(http::router(http), &live.entrance, &stop, &tasks);
         if let Some(channel) = demo_channel(&config, &live.channels) {
             tasks.spawn(play_demo(channel, stop.clone()));
         }
         let channels = live.channels.clone();
-        tasks.spawn(rtmp::serve(rtmp_listener, channels, encoders, stop.clone()));
+        tasks.spawn(rtmp::serve(rtmp, channels, encoders, stop.clone()));
         let stun_address = relay.address();
-        Ok(Self { http_address, rtmp_address, stun_address, stream_keys, live, egress_writer, stop, tasks })
+        Ok(Self { addresses, stun_address, stream_keys, live, egress_writer, stop, tasks })
     }
 
     /// Takes over what of another configuration can hold without a connection being dropped. Only viewers of channels that
@@ -198,12 +183,17 @@ impl Tracker {
 
     /// Where HTTP is served.
     pub fn http_address(&self) -> SocketAddr {
-        self.http_address
+        self.addresses.http
+    }
+
+    /// Where HTTPS is served; `None` when it is not.
+    pub fn https_address(&self) -> Option<SocketAddr> {
+        self.addresses.https
     }
 
     /// Where RTMP is accepted.
     pub fn rtmp_address(&self) -> SocketAddr {
-        self.rtmp_address
+        self.addresses.rtmp
     }
 
     /// Where STUN is answered, and relayed from if it is; `None` when it is off.
@@ -241,17 +231,33 @@ async fn play_demo(channel: Arc<Channel>, stop: CancellationToken) {
     }
 }
 
-async fn listen(
-    address: SocketAddr,
-    purpose: &'static str,
-    flag: &'static str,
-) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, purpose, flag, source })
+/// Links that one channel's server peer takes at most.
+fn link_limit(config: &Config) -> usize {
+    usize::try_from(config.viewer_limit).unwrap_or(usize::MAX).max(LINK_LIMIT_MIN)
 }
 
-/// With the port that the system chose for port 0.
-fn address_of(listener: &TcpListener, asked: SocketAddr) -> SocketAddr {
-    listener.local_addr().unwrap_or(asked)
+async fn start_relay(config: &Config, egress: &Arc<Relayed>, common: &Common) -> Result<Relay, StartError> {
+    let ties = relay::Ties {
+        egress: Arc::clone(egress),
+        credentials: Credentials::new(common.store.relay_secret()?),
+        stop: common.stop.clone(),
+        tasks: common.tasks.clone(),
+    };
+    Ok(Relay::start(config, ties).await?)
+}
+
+/// Starts what the channels need, and the node's part in its cluster, if it has one.
+fn open_channels(live: &Live, ends: Vec<ChannelEnd>, cluster: Option<Cluster>) -> Result<(), StartError> {
+    for end in ends {
+        let cluster = cluster.as_ref().filter(|_| end.channel().is_for_senders());
+        let outlet = cluster.map(|cluster| cluster.outlet(end.channel().id()));
+        live.open(end, outlet)?;
+    }
+    if let Some(cluster) = cluster {
+        let Common { stop, tasks, .. } = &live.common;
+        cluster.run(&live.channels, &live.registry, &live.servers, (stop, tasks));
+    }
+    Ok(())
 }
 
 fn demo_channel(config: &Config, channels: &Channels) -> Option<Arc<Channel>> {

@@ -30,6 +30,8 @@ impl fmt::Display for Finding {
 /// Looks at what the configuration needs of this machine. Changes nothing.
 pub fn check(config: &Config) -> Vec<Finding> {
     let mut findings = vec![port("http", config.http), port("rtmp", config.rtmp), data_dir(&config.data_dir)];
+    findings.extend(config.https.map(|address| port("https", address)));
+    findings.extend(config.certificate().map(|certificate| finding("tls_certificate", certificate.check())));
     findings.extend(config.stun.address().map(|address| stun(address, config.relay)));
     findings.extend(config.site.as_deref().map(site));
     findings.extend(config.films.as_deref().map(|folder| films(folder, config)));

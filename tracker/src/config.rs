@@ -6,31 +6,31 @@
     reason = "the comments on settings are also the help of flags and the text of the template, so they have no markup"
 )]
 
+mod channel;
 mod error;
 mod file;
+mod tls;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cardume_wire::{ChannelId, signal};
+use cardume_wire::signal;
 use confique::{Config as _, Layer as _};
-use serde::{Deserialize, Serialize};
 
 use crate::door::{Origin, Proxy, ProxyHeader};
 use crate::logs::{self, LogFormat};
 use crate::rate::{ByteQuota, RateLimit};
-use crate::relay::{self, PortRange, StunAddress};
+use crate::relay::{PortRange, StunAddress};
 
+pub(crate) use crate::relay::host_of as authority_host;
+pub use channel::ChannelConfig;
 pub use error::{ConfigError, ConfigErrors};
 
 /// Target latency of a channel that names none: what a browser holds with some margin over a home connection.
 /// (Starting value of the design: "2.0 s playout".)
 pub const TARGET_LATENCY_DEFAULT: Duration = Duration::from_secs(2);
-const TARGET_LATENCY_MS: std::ops::RangeInclusive<u32> = 500..=30_000;
-const TITLE_LEN_LIMIT: usize = 200;
-const STREAM_KEY_LEN: std::ops::RangeInclusive<usize> = 8..=128;
 /// Below this many characters a token can be tried out.
 const METRICS_TOKEN_LEN_MIN: usize = 16;
 /// Channels of one tracker at most; each has a task and a live window. (Wild guess.)
@@ -61,6 +61,43 @@ pub struct Config {
     #[config(default = "0.0.0.0:8080", env = "CARDUME_HTTP")]
     #[config(layer_attr(arg(long, value_name = "ADDRESS")))]
     pub http: SocketAddr,
+
+    /// Address to serve the same on by HTTPS, such as "0.0.0.0:443", with a certificate of tls_certificate or acme_domains. Pages that
+    /// are opened by plain HTTP are sent there.
+    #[config(env = "CARDUME_HTTPS")]
+    #[config(layer_attr(arg(long, value_name = "ADDRESS")))]
+    pub https: Option<SocketAddr>,
+
+    /// The certificate for HTTPS, and behind it those between it and its authority (PEM). Read again when it changes.
+    #[config(env = "CARDUME_TLS_CERTIFICATE")]
+    #[config(layer_attr(arg(long, value_name = "FILE")))]
+    pub tls_certificate: Option<PathBuf>,
+
+    /// Its private key (PEM).
+    #[config(env = "CARDUME_TLS_KEY")]
+    #[config(layer_attr(arg(long, value_name = "FILE")))]
+    pub tls_key: Option<PathBuf>,
+
+    /// Names, such as ["tv.example.org"], for which an authority gives the certificate by itself (ACME, as Let's Encrypt does) and
+    /// renews it, instead of tls_certificate. They must lead to this machine, and port 443 to https.
+    #[config(default = [])]
+    #[config(layer_attr(arg(skip)))]
+    pub acme_domains: Vec<String>,
+
+    /// Mail address to which the authority writes when something is wrong.
+    #[config(env = "CARDUME_ACME_CONTACT")]
+    #[config(layer_attr(arg(long, value_name = "ADDRESS")))]
+    pub acme_contact: Option<String>,
+
+    /// The authority.
+    #[config(default = "https://acme-v02.api.letsencrypt.org/directory", env = "CARDUME_ACME_DIRECTORY")]
+    #[config(layer_attr(arg(long, value_name = "URL")))]
+    pub acme_directory: String,
+
+    /// Roots by which the authority's own certificate is checked (PEM), for one of your own. The usual public ones without.
+    #[config(env = "CARDUME_ACME_ROOTS")]
+    #[config(layer_attr(arg(long, value_name = "FILE")))]
+    pub acme_roots: Option<PathBuf>,
 
     /// Address to accept RTMP (OBS, ffmpeg) on.
     #[config(default = "0.0.0.0:1935", env = "CARDUME_RTMP")]
@@ -229,20 +266,6 @@ pub struct Config {
     pub channel: Vec<ChannelConfig>,
 }
 
-/// One `[[channel]]` of the file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ChannelConfig {
-    /// In addresses.
-    pub id: ChannelId,
-    /// For people; the id when left out.
-    pub title: Option<String>,
-    /// Stream key, 8 to 128 characters of `A-Z a-z 0-9 - _`; generated when left out.
-    pub key: Option<String>,
-    /// From capture to screen, 500 to 30,000.
-    pub target_latency_ms: Option<u32>,
-}
-
 /// What flags give: every value optional.
 pub type Flags = <Config as confique::Config>::Layer;
 
@@ -332,6 +355,7 @@ impl Config {
         if let Some(url) = self.public_url.as_deref().filter(|url| !is_web_url(url)) {
             errors.push(ConfigError::PublicUrl(url.to_owned()));
         }
+        self.check_tls(errors);
         if self.relay && self.stun.address().is_none() {
             errors.push(ConfigError::RelayWithoutStun);
         }
@@ -365,57 +389,14 @@ impl Config {
     }
 }
 
-impl ChannelConfig {
-    /// A channel of ours, with a key to be generated.
-    fn new(id: &str, title: &str) -> Self {
-        let Ok(id) = id.parse() else { unreachable!("the ids in this file are valid") };
-        Self { id, title: Some(title.to_owned()), key: None, target_latency_ms: None }
-    }
-
-    /// For people.
-    pub fn title(&self) -> &str {
-        self.title.as_deref().unwrap_or_else(|| self.id.as_str())
-    }
-
-    /// From capture to screen.
-    pub fn target_latency(&self) -> Duration {
-        self.target_latency_ms.map_or(TARGET_LATENCY_DEFAULT, |ms| Duration::from_millis(u64::from(ms)))
-    }
-
-    fn check(&self) -> Result<(), ConfigError> {
-        let refuse = |reason: String| Err(ConfigError::Channel { channel: self.id.to_string(), reason });
-        if self.id.as_str() == RESERVED_CHANNEL {
-            return refuse("this id is reserved; choose another".to_owned());
-        }
-        if self.title.as_ref().is_some_and(|title| title.trim().is_empty() || title.len() > TITLE_LEN_LIMIT) {
-            return refuse(format!("title must be 1 to {TITLE_LEN_LIMIT} bytes"));
-        }
-        if let Some(ms) = self.target_latency_ms.filter(|ms| !TARGET_LATENCY_MS.contains(ms)) {
-            let (low, high) = (TARGET_LATENCY_MS.start(), TARGET_LATENCY_MS.end());
-            return refuse(format!("target_latency_ms is {ms}; it must be {low} to {high}"));
-        }
-        if self.key.as_ref().is_some_and(|key| !is_stream_key(key)) {
-            let (low, high) = (STREAM_KEY_LEN.start(), STREAM_KEY_LEN.end());
-            return refuse(format!("key must be {low} to {high} characters of A-Z, a-z, 0-9, '-' and '_'"));
-        }
-        Ok(())
-    }
-}
-
 /// The host of a web address, without scheme, port and path.
 pub fn host_of(url: &str) -> Option<&str> {
     let (_, rest) = url.split_once("://")?;
-    relay::host_of(rest.split('/').next()?)
+    authority_host(rest.split('/').next()?)
 }
 
 fn is_web_url(url: &str) -> bool {
     url.starts_with("http://") || url.starts_with("https://")
-}
-
-/// Stream keys stand in addresses (`/ingest/KEY`, `rtmp://…/KEY`), so they keep to what needs no escaping.
-fn is_stream_key(key: &str) -> bool {
-    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    STREAM_KEY_LEN.contains(&key.len()) && key.bytes().all(is_allowed)
 }
 
 #[cfg(test)]

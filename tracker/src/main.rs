@@ -218,10 +218,11 @@ fn greeting(tracker: &Tracker, public_url: Option<&str>) -> String {
 }
 
 fn site(tracker: &Tracker, public_url: Option<&str>) -> String {
-    public_url.map_or_else(
-        || format!("http://{}", reachable(tracker.http_address())),
-        |url| url.trim_end_matches('/').to_owned(),
-    )
+    match (public_url, tracker.https_address()) {
+        (Some(url), _) => url.trim_end_matches('/').to_owned(),
+        (None, Some(address)) => format!("https://{}", reachable(address)),
+        (None, None) => format!("http://{}", reachable(tracker.http_address())),
+    }
 }
 
 /// How to send to these channels, and where to watch them.

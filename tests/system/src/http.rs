@@ -19,6 +19,14 @@ pub struct Reply {
 }
 
 impl Reply {
+    /// From all that a server sent.
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        let text = String::from_utf8_lossy(bytes);
+        let (head, body) = text.split_once("\r\n\r\n")?;
+        let status = head.split(' ').nth(1)?.parse().ok()?;
+        Some(Self { status, head: head.to_lowercase(), body: body.to_owned() })
+    }
+
     /// The body as JSON.
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.body).unwrap()
@@ -43,10 +51,7 @@ pub async fn fetch_with(tracker: SocketAddr, path: &str, headers: &str) -> Reply
 async fn read(mut stream: Stream) -> Option<Reply> {
     let mut bytes = Vec::new();
     within("the answer", stream.socket.read_to_end(&mut bytes)).await.ok()?;
-    let text = String::from_utf8_lossy(&bytes);
-    let (head, body) = text.split_once("\r\n\r\n")?;
-    let status = head.split(' ').nth(1)?.parse().ok()?;
-    Some(Reply { status, head: head.to_lowercase(), body: body.to_owned() })
+    Reply::parse(&bytes)
 }
 
 /// An answer that does not end, such as an event stream.

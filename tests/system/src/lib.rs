@@ -11,9 +11,11 @@
     reason = "a failed step is a failed test"
 )]
 
+pub mod authority;
 mod balancer;
 mod broadcast;
 mod http;
+pub mod https;
 mod link;
 mod nats;
 mod node;

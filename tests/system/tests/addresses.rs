@@ -12,7 +12,7 @@ use axum::extract::ConnectInfo;
 use cardume::channel::{ChannelSetup, Channels, Programme};
 use cardume::door::Door;
 use cardume::egress::{EgressBudget, Readers, Relayed};
-use cardume::http::{self, Addresses, Entrance, Http};
+use cardume::http::{self, Addresses, Entrance, Http, Port};
 use cardume::metrics::Refusals;
 use cardume::places::Places;
 use cardume::rate::RateLimit;
@@ -82,7 +82,7 @@ async fn serve_to(address: &str, store: &Arc<Store>) -> SocketAddr {
     let here = listener.local_addr().unwrap();
     let routes = routes.layer(Extension(ConnectInfo(seen_as)));
     let entrance = Entrance::new(100, 2, Door::default(), Refusals::default());
-    tokio::spawn(http::serve(listener, routes, entrance, stop, tasks));
+    tokio::spawn(http::serve(Port { listener, tls: None }, routes, entrance, stop, tasks));
     here
 }
 
@@ -97,12 +97,12 @@ async fn one_address_has_only_so_many_sockets_until_some_close() {
 
     drop(second);
     // The place is free when the tracker has seen the socket close.
-    within("a free place", async {
+    let joining = async {
         while !try_join(tracker).await {
             tokio::task::yield_now().await;
         }
-    })
-    .await;
+    };
+    Box::pin(within("a free place", joining)).await;
 }
 
 async fn try_join(tracker: SocketAddr) -> bool {

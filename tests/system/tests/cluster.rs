@@ -157,7 +157,7 @@ async fn who_is_blamed_at_several_nodes_is_evicted_from_all() {
         assert_eq!(again.peer_id, polluter_id);
         !again.is_linked
     };
-    until("the other node refuses it too", refused).await;
+    Box::pin(until("the other node refuses it too", refused)).await;
 }
 
 #[tokio::test]

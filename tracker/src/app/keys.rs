@@ -33,6 +33,13 @@ macro_rules! keys {
 
 keys! {
     http => AtRestart,
+    https => AtRestart,
+    tls_certificate => AtRestart,
+    tls_key => AtRestart,
+    acme_domains => AtRestart,
+    acme_contact => AtRestart,
+    acme_directory => AtRestart,
+    acme_roots => AtRestart,
     rtmp => AtRestart,
     data_dir => AtRestart,
     films => AtRestart,

@@ -55,6 +55,9 @@ pub enum ConfigError {
     /// A public URL that is none.
     #[error("public_url {0:?} must begin with http:// or https://")]
     PublicUrl(String),
+    /// HTTPS as it cannot be.
+    #[error("{0}")]
+    Tls(String),
     /// A relay without its port.
     #[error("the relay needs the port of STUN: set stun to an address, or relay to false")]
     RelayWithoutStun,

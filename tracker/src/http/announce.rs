@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto::upgrade::downcast;
 use sha1::{Digest, Sha1};
 
-use super::serve::Connection;
+use super::connection::Connection;
 use super::{Http, failure};
 use crate::door::Caller;
 use crate::metrics::Refusal;

@@ -4,10 +4,13 @@ mod addresses;
 mod announce;
 mod api;
 mod caller;
+mod connection;
 mod line;
 mod metrics;
+mod redirect;
 mod serve;
 mod sockets;
+pub mod tls;
 
 use std::sync::Arc;
 
@@ -35,7 +38,8 @@ use crate::site::Site;
 pub use addresses::Addresses;
 pub(crate) use addresses::{Network, Slot};
 pub use announce::Announces;
-pub use serve::{Entrance, serve};
+pub use redirect::pages_to_https;
+pub use serve::{Entrance, Port, serve};
 
 /// What the routes need of the tracker; cheap to clone.
 #[derive(Clone)]

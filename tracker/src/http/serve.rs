@@ -3,10 +3,7 @@
 //! Our own and not `axum::serve`: that one drops the request of a client that closes its sending side after the last
 //! byte, as ffmpeg does with uploads, before the handler has read it. `half_close` keeps it.
 
-use std::io;
 use std::net::IpAddr;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::extract::ConnectInfo;
@@ -14,12 +11,13 @@ use axum::{Extension, Router};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::addresses::{Addresses, Slot};
+use super::connection::Connection;
+use super::tls::Tls;
 use crate::door::Door;
 use crate::metrics::{Refusal, Refusals};
 use crate::places::{Place, Places};
@@ -85,14 +83,22 @@ impl Entrance {
 
 /// The right to one connection.
 #[derive(Debug)]
-struct Ticket {
+pub(super) struct Ticket {
     _place: Place,
     _slot: Option<Slot>,
 }
 
+/// Where connections come in.
+pub struct Port {
+    /// What is listened on.
+    pub listener: TcpListener,
+    /// What makes HTTPS of them; `None` for plain HTTP.
+    pub tls: Option<Tls>,
+}
+
 /// Serves the routes until `stop`; then takes no more connections, and lets those that are there finish.
 pub async fn serve(
-    listener: TcpListener,
+    port: Port,
     routes: Router,
     entrance: Entrance,
     stop: CancellationToken,
@@ -101,7 +107,7 @@ pub async fn serve(
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
-            accepted = listener.accept() => accepted,
+            accepted = port.listener.accept() => accepted,
         };
         let (stream, address) = match accepted {
             Ok(accepted) => accepted,
@@ -113,9 +119,14 @@ pub async fn serve(
         };
         let Some(ticket) = entrance.let_in(address.ip()) else { continue };
         tune(&stream);
-        let connection = Connection { stream, _ticket: ticket };
+        let (tls, stop) = (port.tls.clone(), stop.clone());
         let routes = routes.clone().layer(Extension(ConnectInfo(address)));
-        tasks.spawn(speak(connection, routes, stop.clone()));
+        tasks.spawn(async move {
+            let connection = stop.run_until_cancelled(Connection::open(stream, tls.as_ref(), ticket)).await;
+            if let Some(connection) = connection.flatten() {
+                speak(connection, routes, stop).await;
+            }
+        });
     }
 }
 
@@ -151,52 +162,6 @@ async fn speak(connection: Connection, routes: Router, stop: CancellationToken) 
     };
     if let Err(error) = result {
         tracing::debug!("connection ended: {error}");
-    }
-}
-
-/// A connection that counts towards the limit as long as it is open, also after it became a WebSocket.
-pub(super) struct Connection {
-    stream: TcpStream,
-    _ticket: Ticket,
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 }
 

@@ -1,12 +1,10 @@
 //! The sockets of viewers.
 
-use std::convert::Infallible;
-
 use axum::extract::rejection::QueryRejection;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::{FromRequestParts, Query, State};
-use axum::http::request::Parts;
+use axum::extract::{Query, State};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::Response;
 use cardume_wire::link;
@@ -26,7 +24,6 @@ const READ_BUFFER_LEN: usize = 2 * 1024;
 pub(super) async fn signal(
     State(http): State<Http>,
     caller: Caller,
-    Authority(authority): Authority,
     (uri, headers): (Uri, HeaderMap),
     join: Result<Query<Join>, QueryRejection>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -45,7 +42,7 @@ pub(super) async fn signal(
     };
     // What is left of a used-up month is for signalling.
     let server = http.servers.find(&join.channel).filter(|_| http.readers.busy_with_the_month().is_none());
-    let visit = Visit { join, authority };
+    let visit = Visit { join, authority: authority(&uri, &headers) };
     let (signalling, refusals, tasks) = (http.signalling, http.refusals, http.tasks);
     // Links have the longest messages; text that is too long for signalling is refused there.
     let upgrade = upgrade.max_message_size(link::MESSAGE_LEN_LIMIT).max_frame_size(link::MESSAGE_LEN_LIMIT);
@@ -60,16 +57,9 @@ pub(super) async fn signal(
 }
 
 /// The authority that a request names (RFC 9110, section 7.2), if it does.
-pub(super) struct Authority(Option<String>);
-
-impl<S: Sync> FromRequestParts<S> for Authority {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let named = parts.uri.authority().map(axum::http::uri::Authority::as_str);
-        let header = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
-        Ok(Self(named.or(header).map(str::to_owned)))
-    }
+fn authority(uri: &Uri, headers: &HeaderMap) -> Option<String> {
+    let header = || headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    uri.authority().map(Authority::as_str).or_else(header).map(str::to_owned)
 }
 
 fn not_a_join(rejection: &QueryRejection) -> Response {
