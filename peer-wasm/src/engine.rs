@@ -66,8 +66,8 @@ pub(crate) fn start(
     Engine::new(wish, Browser { media, notify }, (dialler, connector), now)
 }
 
-/// Brings a happening to the engine, its message copied into WebAssembly's memory.
-pub(crate) fn handle(engine: &mut Engine, happening: Happening, now: Instant) {
+/// Brings a happening to the engine, its message copied into WebAssembly's memory: into `scratch`, which is used again.
+pub(crate) fn handle(engine: &mut Engine, scratch: &mut Vec<u8>, happening: Happening, now: Instant) {
     use cardume_viewer::Happening as H;
     match happening {
         Happening::Socket(SocketEvent::Opened) => {
@@ -79,14 +79,16 @@ pub(crate) fn handle(engine: &mut Engine, happening: Happening, now: Instant) {
             }
         }
         Happening::Socket(SocketEvent::Binary(message)) => {
-            engine.handle(H::Socket(cardume_viewer::SocketEvent::Binary(&copy(&message))), now);
+            let message = copy(&message, scratch);
+            engine.handle(H::Socket(cardume_viewer::SocketEvent::Binary(message)), now);
         }
         Happening::Socket(SocketEvent::Closed) => {
             engine.handle(H::Socket(cardume_viewer::SocketEvent::Closed), now);
         }
         Happening::Connection(peer, event) => engine.handle(H::Connection(peer, event), now),
         Happening::Link(peer, LinkEvent::Message(message)) => {
-            engine.handle(H::Link(peer, cardume_viewer::LinkEvent::Message(&copy(&message))), now);
+            let message = copy(&message, scratch);
+            engine.handle(H::Link(peer, cardume_viewer::LinkEvent::Message(message)), now);
         }
         Happening::Link(peer, LinkEvent::Drained) => {
             engine.handle(H::Link(peer, cardume_viewer::LinkEvent::Drained), now);
@@ -127,10 +129,13 @@ impl Dialler for BrowserDialler {
 }
 
 /// Of a message that is too long only so much that this shows.
-fn copy(message: &ArrayBuffer) -> Vec<u8> {
+fn copy<'s>(message: &ArrayBuffer, scratch: &'s mut Vec<u8>) -> &'s [u8] {
     let whole = Uint8Array::new(message);
     let limit = u32::try_from(link::MESSAGE_LEN_LIMIT + 1).unwrap_or(u32::MAX);
-    whole.subarray(0, whole.length().min(limit)).to_vec()
+    let part = whole.subarray(0, whole.length().min(limit));
+    scratch.resize(part.length() as usize, 0);
+    part.copy_to(scratch);
+    scratch
 }
 
 /// `None` for what is too long: UTF-8 is at least as long as UTF-16 units, so this bounds the copy at three times the limit.

@@ -43,6 +43,8 @@ pub(crate) struct Shell {
     options: RefCell<Options>,
     on_event: Function,
     engine: RefCell<Option<Engine>>,
+    /// One message, copied out of JavaScript.
+    scratch: RefCell<Vec<u8>>,
     waiting: RefCell<VecDeque<Happening>>,
     events: RefCell<VecDeque<PlayerEvent>>,
     is_dispatching: Cell<bool>,
@@ -62,6 +64,7 @@ impl Shell {
             _watch: watch(&on_event),
             on_event,
             engine: RefCell::new(None),
+            scratch: RefCell::default(),
             waiting: RefCell::default(),
             events: RefCell::default(),
             is_dispatching: Cell::new(false),
@@ -164,8 +167,9 @@ impl Shell {
     fn work(&self) {
         let Ok(mut slot) = self.engine.try_borrow_mut() else { return };
         let Some(engine) = slot.as_mut() else { return };
+        let mut scratch = self.scratch.borrow_mut();
         while let Some(happening) = self.next_happening() {
-            handle(engine, happening, self.clock.now());
+            handle(engine, &mut scratch, happening, self.clock.now());
         }
         let events = std::iter::from_fn(|| engine.poll_event());
         self.events.borrow_mut().extend(events);
