@@ -21,12 +21,12 @@ const SCRIPT: &str = "bench:";
 const SMOKE: &str = "kill-feeder";
 
 /// The benchmarks that need no browser, and the command of the load generator that each is.
-const LOADS: [(&str, &str); 2] = [("tracker", "bench"), ("cluster", "cluster")];
+const LOADS: [(&str, &str); 3] = [("tracker", "bench"), ("hold", "hold"), ("cluster", "cluster")];
 
 /// Options of `cargo xtask bench`.
 #[derive(Args)]
 pub(crate) struct BenchOptions {
-    /// `tracker`, `cluster`, or one of the scripts `bench:NAME` of tests/browser/package.json.
+    /// `tracker`, `hold`, `cluster`, or one of the scripts `bench:NAME` of tests/browser/package.json.
     name: String,
     /// End with one line of JSON on standard output.
     #[arg(long)]

@@ -1,20 +1,14 @@
 //! All measurements of a tracker of our own, beside other trackers that run already.
 
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
-use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use crate::{idle, torrent, viewers};
+use crate::ours::Ours;
+use crate::{idle, siege, torrent, viewers};
 
-/// Time for a tracker to listen.
-const START_LIMIT: Duration = Duration::from_secs(20);
 /// Offers of each announce and bytes of each description, as others have been measured.
 const SETTINGS: [(usize, usize); 3] = [(5, 1000), (10, 50), (0, 0)];
 /// Fewer than the files that a process may have open on most machines.
@@ -56,22 +50,23 @@ fn other(text: &str) -> Result<Other> {
 
 /// Measures.
 pub(crate) async fn run(options: Options) -> Result<String> {
-    let processors = Processors::divide()?;
-    let ours = Ours::start(&options.tracker, &processors)?;
-    let mine = Other { name: "cardume".into(), url: ours.url("/announce"), pid: Some(ours.child.id()) };
+    let ours = Ours::start(&options.tracker)?;
+    let mine = Other { name: "cardume".into(), url: ours.url("/announce"), pid: Some(ours.pid()) };
     let mut rows = Vec::new();
     for tracker in core::iter::once(&mine).chain(&options.against) {
         rows.push(measure(tracker, options.seconds).await?);
     }
     let viewers = viewers::run(viewers::Options::of(ours.url(""), options.seconds)).await?;
-    let idle_viewers =
-        idle::run(idle::Options::viewers(ours.url(""), ours.child.id(), CONNECTIONS / 4)).await?;
+    let idle_viewers = idle::run(idle::Options::viewers(ours.url(""), ours.pid(), CONNECTIONS / 4)).await?;
+    eprintln!("cardume: hostile clients beside others");
+    let siege = siege::run(siege::Options::of(mine.url.clone(), ours.pid(), options.seconds)).await?;
     if options.json {
-        let all =
-            json!({ "bench": "tracker", "rows": rows, "viewers": viewers, "idle_viewers": idle_viewers });
+        let all = json!({
+            "bench": "tracker", "rows": rows, "viewers": viewers, "idle_viewers": idle_viewers, "siege": siege,
+        });
         return Ok(all.to_string());
     }
-    Ok(format!("{}\nour own signalling:\n{viewers}\n{idle_viewers}", table(&rows)))
+    Ok(format!("{}\nour own signalling:\n{viewers}\n{idle_viewers}\nbesieged:\n{siege:#}", table(&rows)))
 }
 
 async fn measure(tracker: &Other, seconds: u64) -> Result<Value> {
@@ -117,78 +112,4 @@ fn table(rows: &[Value]) -> String {
         [figures, ratios]
     });
     core::iter::once(format!("{:18}  {heads}\n", "tracker")).chain(lines).collect()
-}
-
-/// The tracker has the first processor, and we have the others: so that figures are those of one.
-struct Processors {
-    tracker: CpuSet,
-    ours: CpuSet,
-}
-
-impl Processors {
-    fn divide() -> Result<Self> {
-        let all = sched_getaffinity(Pid::from_raw(0))?;
-        let mut free = (0..CpuSet::count()).filter(|index| all.is_set(*index).unwrap_or(false));
-        let (mut tracker, mut ours) = (CpuSet::new(), CpuSet::new());
-        tracker.set(free.next().context("there is no processor")?)?;
-        for index in free {
-            ours.set(index)?;
-        }
-        if ours == CpuSet::new() {
-            bail!("the tracker and its load need a processor each; this machine has one");
-        }
-        Ok(Self { tracker, ours })
-    }
-}
-
-struct Ours {
-    child: Child,
-    port: u16,
-    directory: PathBuf,
-}
-
-impl Ours {
-    fn start(binary: &Path, processors: &Processors) -> Result<Self> {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-        let directory = std::env::temp_dir().join(format!("cardume-load-{}", std::process::id()));
-        // A child has the processors that its parent has.
-        sched_setaffinity(Pid::from_raw(0), &processors.tracker)?;
-        let child = Command::new(binary)
-            .args(["serve", "--rtmp=127.0.0.1:0", "--stun=off", "--webtorrent", "--connection-limit=100000"])
-            .arg("--viewer-limit=100000")
-            .arg(format!("--http=127.0.0.1:{port}"))
-            .arg("--data-dir")
-            .arg(&directory)
-            .stdout(Stdio::null())
-            .spawn()
-            .with_context(|| format!("cannot start {}", binary.display()))?;
-        sched_setaffinity(Pid::from_raw(0), &processors.ours)?;
-        let ours = Self { child, port, directory };
-        ours.wait()?;
-        Ok(ours)
-    }
-
-    fn wait(&self) -> Result<()> {
-        let started_at = Instant::now();
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
-            if started_at.elapsed() > START_LIMIT {
-                bail!("the tracker does not listen");
-            }
-            std::thread::yield_now();
-        }
-        Ok(())
-    }
-
-    fn url(&self, path: &str) -> String {
-        format!("ws://127.0.0.1:{}{path}", self.port)
-    }
-}
-
-impl Drop for Ours {
-    fn drop(&mut self) {
-        // It may have ended by itself; what it leaves behind is in the system's folder for such things.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = std::fs::remove_dir_all(&self.directory);
-    }
 }

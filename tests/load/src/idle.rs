@@ -3,11 +3,12 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use tokio::task::LocalSet;
 
+use crate::memory::resident;
 use crate::pace::pass;
 use crate::socket::{Socket, Target};
 use crate::viewers;
@@ -82,13 +83,6 @@ async fn settled(pid: u32) -> Result<u64> {
         }
         last = now;
     }
-}
-
-fn resident(pid: u32) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).context("no such process")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no memory is told")?;
-    let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
-    Ok(kib * 1024)
 }
 
 async fn open(options: &Options, from: usize, to: usize) -> Result<Vec<Rc<Socket>>> {

@@ -4,8 +4,12 @@
 
 mod bench;
 mod cluster;
+mod hold;
 mod idle;
+mod memory;
+mod ours;
 mod pace;
+mod siege;
 mod socket;
 mod tally;
 mod torrent;
@@ -25,6 +29,10 @@ enum Command {
     Viewers(viewers::Options),
     /// Connections that do nothing, and what they cost in memory.
     Idle(idle::Options),
+    /// Very many connections for long, with announces and churn: whether memory stays flat.
+    Hold(hold::Options),
+    /// Hostile clients beside others, and what these notice.
+    Siege(siege::Options),
     /// Three nodes and NATS of our own, with viewers; nodes and NATS are killed and started again.
     Cluster(cluster::Options),
     /// All of it but the cluster, with a tracker of our own on a processor of its own.
@@ -39,6 +47,8 @@ async fn main() -> Result<()> {
         Command::Torrent(options) => torrent::run(options).await?.to_string(),
         Command::Viewers(options) => viewers::run(options).await?.to_string(),
         Command::Idle(options) => idle::run(options).await?.to_string(),
+        Command::Hold(options) => hold::run(options).await?.to_string(),
+        Command::Siege(options) => siege::run(options).await?.to_string(),
         Command::Cluster(options) => cluster::run(options).await?,
         Command::Bench(options) => bench::run(options).await?,
     };

@@ -5,6 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
@@ -35,6 +36,8 @@ pub(crate) struct Socket {
     /// The begin of a frame.
     partial: RefCell<Vec<u8>>,
     is_open: Cell<bool>,
+    /// When something was asked that has no answer yet.
+    pub(crate) asked_at: Cell<Option<Instant>>,
 }
 
 impl Target {
@@ -43,6 +46,10 @@ impl Target {
         let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
         let address = host.parse().with_context(|| format!("{host:?} is not an IP address with a port"))?;
         Ok(Self { address, host: host.to_owned(), path: format!("/{path}") })
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// The same tracker at another path.
@@ -73,6 +80,7 @@ impl Target {
             unsent: RefCell::default(),
             partial: RefCell::new(early),
             is_open: Cell::new(true),
+            asked_at: Cell::default(),
         })
     }
 }
@@ -99,6 +107,18 @@ impl Socket {
         if was_empty {
             self.flush(&mut unsent);
         }
+    }
+
+    /// Sends bytes as they are.
+    pub(crate) fn send_bytes(&self, bytes: &[u8]) {
+        let mut unsent = self.unsent.borrow_mut();
+        unsent.extend_from_slice(bytes);
+        self.flush(&mut unsent);
+    }
+
+    /// Whether the other side has not closed it, as far as was seen.
+    pub(crate) fn is_open(&self) -> bool {
+        self.is_open.get()
     }
 
     fn flush(&self, unsent: &mut Vec<u8>) {

@@ -46,6 +46,13 @@ impl Options {
     }
 }
 
+impl Options {
+    /// Far from what a tracker can bear, so that its latency shows and not its limit.
+    pub(crate) fn gentle(url: String, seconds: u64) -> Self {
+        Self { in_flight: 4, ..Self::of(url, 2, 1000, seconds) }
+    }
+}
+
 struct Crowd {
     peers: Vec<Peer>,
     options: Options,
@@ -163,15 +170,7 @@ impl Crowd {
             text,
             r#"{{"action":"announce","info_hash":"{info_hash}","peer_id":"{id}","numwant":{offers},"uploaded":0,"downloaded":0,"left":1000,"offers":["#
         );
-        for index in 0..offers {
-            let comma = if index > 0 { "," } else { "" };
-            let offer_id = fastrand::u64(..);
-            let sdp = description(sdp_len);
-            let _ = write!(
-                text,
-                r#"{comma}{{"offer_id":"{offer_id:020}","offer":{{"type":"offer","sdp":"{sdp}"}}}}"#
-            );
-        }
+        write_offers(text, offers, sdp_len);
         text.push_str("]}");
     }
 
@@ -191,6 +190,26 @@ impl Crowd {
             r#"{{"action":"announce","info_hash":"{info_hash}","peer_id":"{id}","to_peer_id":"{to}","offer_id":"{offer_id}","answer":{{"type":"answer","sdp":"{sdp}"}}}}"#
         );
         peer.socket.send(&state.text);
+    }
+}
+
+/// Offers as they stand in an announce.
+pub(crate) fn offers(n: usize, sdp_len: usize) -> String {
+    let mut text = String::new();
+    write_offers(&mut text, n, sdp_len);
+    text
+}
+
+fn write_offers(text: &mut String, n: usize, sdp_len: usize) {
+    for index in 0..n {
+        let comma = if index > 0 { "," } else { "" };
+        let offer_id = fastrand::u64(..);
+        let sdp = description(sdp_len);
+        // Writing to a string cannot fail.
+        let _ = write!(
+            text,
+            r#"{comma}{{"offer_id":"{offer_id:020}","offer":{{"type":"offer","sdp":"{sdp}"}}}}"#
+        );
     }
 }
 

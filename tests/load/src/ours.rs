@@ -1,0 +1,96 @@
+//! The tracker that is measured.
+
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
+
+/// Time for a tracker to listen.
+const START_LIMIT: Duration = Duration::from_secs(20);
+
+/// The tracker has the first processor, and we have the others: so that figures are those of one.
+struct Processors {
+    tracker: CpuSet,
+    ours: CpuSet,
+}
+
+impl Processors {
+    fn divide() -> Result<Self> {
+        let all = sched_getaffinity(Pid::from_raw(0))?;
+        let mut free = (0..CpuSet::count()).filter(|index| all.is_set(*index).unwrap_or(false));
+        let (mut tracker, mut ours) = (CpuSet::new(), CpuSet::new());
+        tracker.set(free.next().context("there is no processor")?)?;
+        for index in free {
+            ours.set(index)?;
+        }
+        if ours == CpuSet::new() {
+            bail!("the tracker and its load need a processor each; this machine has one");
+        }
+        Ok(Self { tracker, ours })
+    }
+}
+
+/// A tracker of our own, which ends with this.
+pub(crate) struct Ours {
+    child: Child,
+    port: u16,
+    directory: PathBuf,
+}
+
+impl Ours {
+    /// Starts it on a processor of its own, and waits until it listens.
+    pub(crate) fn start(binary: &Path) -> Result<Self> {
+        let processors = Processors::divide()?;
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let directory = std::env::temp_dir().join(format!("cardume-load-{}", std::process::id()));
+        // A child has the processors that its parent has.
+        sched_setaffinity(Pid::from_raw(0), &processors.tracker)?;
+        let child = Command::new(binary)
+            .args(["serve", "--rtmp=127.0.0.1:0", "--stun=off", "--webtorrent", "--connection-limit=100000"])
+            .arg("--viewer-limit=100000")
+            .arg(format!("--http=127.0.0.1:{port}"))
+            .arg("--data-dir")
+            .arg(&directory)
+            .stdout(Stdio::null())
+            .spawn()
+            .with_context(|| format!("cannot start {}", binary.display()))?;
+        sched_setaffinity(Pid::from_raw(0), &processors.ours)?;
+        let ours = Self { child, port, directory };
+        ours.wait()?;
+        Ok(ours)
+    }
+
+    fn wait(&self) -> Result<()> {
+        let started_at = Instant::now();
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
+            if started_at.elapsed() > START_LIMIT {
+                bail!("the tracker does not listen");
+            }
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A path of its WebSockets.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("ws://127.0.0.1:{}{path}", self.port)
+    }
+}
+
+impl Drop for Ours {
+    fn drop(&mut self) {
+        // It may have ended by itself; what it leaves behind is in the system's folder for such things.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
