@@ -1,6 +1,6 @@
 //! Very many connections for long: some announce all the time, some close and others come, and memory must not grow.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -47,6 +47,8 @@ pub(crate) struct Options {
 
 /// A connection and who reads it.
 struct Peer {
+    /// Never used before: of one that was used, the tracker may not know yet that its connection ended.
+    number: u64,
     socket: Rc<Socket>,
     reader: JoinHandle<()>,
 }
@@ -55,6 +57,7 @@ struct Crowd {
     target: Target,
     tally: Rc<RefCell<Tally>>,
     peers: Vec<Peer>,
+    n_opened: Cell<u64>,
     offers: String,
 }
 
@@ -69,7 +72,13 @@ async fn hold(options: Options) -> Result<Value> {
     let ours = Ours::start(&tracker)?;
     let (target, pid) = (Target::parse(&ours.url("/announce"))?, ours.pid());
     let tally = Rc::new(RefCell::new(Tally::new()));
-    let mut crowd = Crowd { target, tally, peers: Vec::new(), offers: torrent::offers(2, 1000) };
+    let mut crowd = Crowd {
+        target,
+        tally,
+        peers: Vec::new(),
+        n_opened: Cell::default(),
+        offers: torrent::offers(2, 1000),
+    };
     for index in 0..connections {
         crowd.join(index).await?;
         if index % 5_000 == 4_999 {
@@ -133,15 +142,16 @@ impl Crowd {
                 tally.borrow_mut().n_failures += 1;
             }
         });
-        Ok(Peer { socket, reader })
+        let number = self.n_opened.replace(self.n_opened.get() + 1);
+        Ok(Peer { number, socket, reader })
     }
 
     fn announce(&self, index: usize) {
-        let Peer { socket, .. } = &self.peers[index];
+        let Peer { number, socket, .. } = &self.peers[index];
         let (swarm, offers) = (index % 200, &self.offers);
         socket.asked_at.set(Some(Instant::now()));
         socket.send(&format!(
-            r#"{{"action":"announce","info_hash":"hold{swarm:016}","peer_id":"-CL0004-{index:012}","numwant":2,"left":1,"offers":[{offers}]}}"#
+            r#"{{"action":"announce","info_hash":"hold{swarm:016}","peer_id":"-CL0004-{number:012}","numwant":2,"left":1,"offers":[{offers}]}}"#
         ));
     }
 }
