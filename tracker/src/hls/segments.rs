@@ -153,8 +153,8 @@ impl Presentation {
         self.renditions.iter().find(|rendition| rendition.track.id == id)
     }
 
-    /// Whether every rendition has a whole segment: players that find only parts ask anew a second later, for each rendition at
-    /// another time, and hls.js may then stand still for long.
+    /// Whether every rendition has a whole segment: hls.js takes a playlist without one for an error (`levelEmptyError`), asks anew
+    /// a second later, and gives up after the third.
     pub(super) fn has_segments(&self) -> bool {
         !self.renditions.is_empty() && self.renditions.iter().all(|it| !it.closed.is_empty())
     }
