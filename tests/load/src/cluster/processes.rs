@@ -46,7 +46,7 @@ impl Process {
         let (address, rtmp, directory) = (free_address()?, free_address()?, TempDir::new()?);
         let file = directory.path().join("cardume.toml");
         let nats = nats.map_or_else(String::new, |nats| format!("nats = \"nats://{}\"\n", nats.address));
-        let limits = "connection_limit = 100000\nviewer_limit = 100000\n";
+        let limits = "connection_limit = 100000\nviewer_limit = 100000\nstun = \"off\"\n";
         let channel = format!("[[channel]]\nid = \"{CHANNEL}\"\nkey = \"{STREAM_KEY}\"\n");
         std::fs::write(&file, format!("{nats}{limits}{channel}"))?;
         let mut arguments = vec!["serve".to_owned(), format!("--http={address}"), format!("--rtmp={rtmp}")];
