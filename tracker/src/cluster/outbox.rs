@@ -73,7 +73,7 @@ impl Counts {
     fn lose(&self) {
         let n_lost = self.n_lost.fetch_add(1, Ordering::Relaxed) + 1;
         if !self.is_told.swap(true, Ordering::Relaxed) {
-            tracing::warn!(n_lost, "NATS: what other nodes should hear is lost for now");
+            tracing::warn!(n_lost, "NATS: the queue is full, and what other nodes should hear is lost");
         }
     }
 }
