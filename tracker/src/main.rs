@@ -15,6 +15,10 @@ use cardume::logs::Logs;
 use cardume::{check, health, service};
 use clap::{Parser, Subcommand};
 
+/// Very many small things live long here and others come and go between them: the system's allocator is left with holes.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const EXAMPLES: &str = "\
 Examples:
   cardume serve                          one channel, \"live\"; the stream key is printed

@@ -36,6 +36,8 @@ pub(crate) struct Socket {
     /// The begin of a frame.
     partial: RefCell<Vec<u8>>,
     is_open: Cell<bool>,
+    /// Messages are being told of, and what is sent meanwhile goes out behind them.
+    gathers: Cell<bool>,
     /// When something was asked that has no answer yet.
     pub(crate) asked_at: Cell<Option<Instant>>,
 }
@@ -80,6 +82,7 @@ impl Target {
             unsent: RefCell::default(),
             partial: RefCell::new(early),
             is_open: Cell::new(true),
+            gathers: Cell::default(),
             asked_at: Cell::default(),
         })
     }
@@ -104,7 +107,7 @@ impl Socket {
         let mut unsent = self.unsent.borrow_mut();
         let was_empty = unsent.is_empty();
         write_frame(&mut unsent, text);
-        if was_empty {
+        if was_empty && !self.gathers.get() {
             self.flush(&mut unsent);
         }
     }
@@ -177,8 +180,9 @@ impl Socket {
         }
     }
 
-    /// Tells of whole messages, and keeps the rest.
+    /// Tells of whole messages, and keeps the rest; what was sent because of them goes out in one write.
     fn cut(&self, mut bytes: &[u8], on: &mut impl FnMut(&str)) {
+        self.gathers.set(true);
         while let Some((opcode, content, rest)) = split_frame(bytes) {
             bytes = rest;
             match (opcode, core::str::from_utf8(content)) {
@@ -188,6 +192,8 @@ impl Socket {
             }
         }
         *self.partial.borrow_mut() = bytes.to_vec();
+        self.gathers.set(false);
+        self.flush(&mut self.unsent.borrow_mut());
     }
 }
 
