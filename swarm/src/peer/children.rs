@@ -34,7 +34,7 @@ pub(super) const LATENESS_LIMIT: Duration = Duration::from_millis(300);
 impl Peer {
     /// Stripes we could push, all children together.
     pub(super) fn n_slots(&self) -> usize {
-        self.slots_with(RESERVE)
+        if self.is_behind_the_relay() { 0 } else { self.slots_with(RESERVE) }
     }
 
     /// The same with another part of the uplink kept back. Measured rates waver: who is in stays up to half the reserve.

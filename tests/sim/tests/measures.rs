@@ -67,6 +67,22 @@ fn where_nobody_can_connect_the_server_sends_everything() {
 }
 
 #[test]
+fn who_has_nobody_but_over_the_relay_is_served_by_the_server_as_if_there_were_none() {
+    let blocked = |has_relay| {
+        tabs(|scenario| {
+            scenario.network.nats = Nats { blocked_percent: 100, ..Nats::default() };
+            scenario.network.has_relay = has_relay;
+            scenario.server.budget_copies = Some(9.0);
+        })
+    };
+    let (with, without) = (blocked(true), blocked(false));
+    assert!(with.offload == 0.0 && without.offload == 0.0, "{}", with.table());
+    assert!(with.server.relayed > 0.0, "they know each other: {}", with.table());
+    assert!(with.on_time.viewers_at_99 >= without.on_time.viewers_at_99, "{}", with.table());
+    assert_eq!(with.n_never_started, 0);
+}
+
+#[test]
 fn lost_packets_delay_what_follows_them() {
     let far = |loss| {
         tabs(|scenario| {
