@@ -416,12 +416,13 @@ impl Peer {
             self.choose_providers(now);
             self.adapt(now);
             self.aim(now);
-            if self.rests {
-                self.expire_requests(now);
-            } else if self.timeline.is_some() {
-                self.repair(now);
-            } else {
+            // Who rests has one picture at least.
+            if self.timeline.is_none() {
                 self.pull_first_picture(now);
+            } else if self.rests {
+                self.expire_requests(now);
+            } else {
+                self.repair(now);
             }
             self.play(now);
         }

@@ -83,6 +83,20 @@ fn who_has_nobody_but_over_the_relay_is_served_by_the_server_as_if_there_were_no
 }
 
 #[test]
+fn of_two_that_only_the_server_reaches_one_plays_and_both_have_a_picture_when_it_bears_one() {
+    for n in [1.6, 2.0] {
+        let report = tabs(|scenario| {
+            *scenario = scenario.clone().with_viewers(2);
+            scenario.network.nats = Nats { blocked_percent: 100, ..Nats::default() };
+            scenario.network.has_relay = true;
+            scenario.server.budget_copies = Some(n);
+        });
+        assert!(report.viewers.iter().any(|viewer| viewer.continuity > 0.95), "{}", report.table());
+        assert!(report.viewers.iter().all(|viewer| viewer.first_frame_ms.is_some()), "{}", report.table());
+    }
+}
+
+#[test]
 fn lost_packets_delay_what_follows_them() {
     let far = |loss| {
         tabs(|scenario| {
