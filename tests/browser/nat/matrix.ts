@@ -21,9 +21,9 @@ const BUDGET_COPIES_HOMES = 3;
 const BUDGET_COPIES_SHORT = 1.6;
 /**
  * What the relay may pass on while a row is looked at, in bytes: setting up a connection and what neighbours tell each other (measured:
- * RELAYED_MEASURED). A copy of the stream has some 100 kB a second.
+ * 5 to 40 kB). A copy of the stream has some 100 kB a second.
  */
-const RELAYED_LEN_LIMIT = 400_000;
+const RELAYED_LEN_LIMIT = 120_000;
 /** Where UDP is blocked a browser first waits for it in vain, for 10 s. */
 const PATIENCE_MS = 30_000;
 /** For both to have pictures. */

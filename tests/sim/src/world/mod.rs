@@ -42,6 +42,8 @@ const CLOCK_INTERVAL: u64 = 10_000_000;
 const DEATH_NOTICED: u64 = 20_000_000;
 /// ICE gives up after so long.
 const CONNECT_FAILED: u64 = 6_000_000;
+/// Where no UDP passes, a browser waits so long for it in vain before it goes to the relay by TCP (measured).
+const UDP_AWAITED: u64 = 6_000_000;
 /// Round trips between two viewers until data flows: one of ICE checks, two of DTLS 1.2, one of SCTP, whose second one
 /// carries data already.
 const CONNECT_ROUND_TRIPS: u64 = 4;

@@ -5,7 +5,8 @@ use cardume_wire::link::Control;
 use cardume_wire::{BlockId, PeerId};
 
 use super::{
-    CLOSING, CONNECT_FAILED, CONNECT_ROUND_TRIPS, Event, HEADER_LEN, INSTANT, TRACKER, World, index_of,
+    CLOSING, CONNECT_FAILED, CONNECT_ROUND_TRIPS, Event, HEADER_LEN, INSTANT, TRACKER, UDP_AWAITED, World,
+    index_of,
 };
 use crate::Manners;
 use crate::broadcast::{captured_end, micros};
@@ -193,7 +194,9 @@ impl World {
             + self.rtt(to, PeerId::SERVER)
             + CONNECT_ROUND_TRIPS * self.rtt(from, to)
             + TRACKER;
-        self.schedule(self.now + time, Event::OpenLink(from, to));
+        let is_blocked = [from, to].iter().any(|end| self.population().is_blocked(*end));
+        let wait = if is_blocked { UDP_AWAITED } else { 0 };
+        self.schedule(self.now + time + wait, Event::OpenLink(from, to));
     }
 
     /// Says so much by way of a neighbour of both as an offer or an answer says.
