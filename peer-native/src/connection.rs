@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use cardume_swarm::Route;
 use cardume_viewer::ConnectionEvent;
 use cardume_wire::PeerId;
 use cardume_wire::signal::{Candidate, MESSAGE_LEN_LIMIT};
@@ -17,8 +18,8 @@ use webrtc::data_channel::{DataChannel, DataChannelEvent, RTCDataChannelInit};
 use webrtc::error::Error;
 use webrtc::peer_connection::{
     PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCConfigurationBuilder,
-    RTCIceCandidateInit, RTCIceServer, RTCPeerConnectionIceEvent, RTCPeerConnectionState,
-    RTCSessionDescription, SettingEngine, SettingEngineBuilder,
+    RTCIceCandidateInit, RTCIceCandidateType, RTCIceServer, RTCPeerConnectionIceEvent,
+    RTCPeerConnectionState, RTCSessionDescription, SettingEngine, SettingEngineBuilder,
 };
 
 use crate::link::{Channel, Outbox, link};
@@ -254,7 +255,11 @@ impl Task {
                     Noticed::Failed => self.fail().await,
                 },
                 event = channel.poll() => match event {
-                    Some(DataChannelEvent::OnOpen) if open.is_none() => open = Some(self.open().await),
+                    Some(DataChannelEvent::OnOpen) if open.is_none() => {
+                        open = Some(self.open().await);
+                        let route = ConnectionEvent::Route(route(connection).await);
+                        self.reporter.tell(News::Connection(self.peer, route)).await;
+                    }
                     Some(event) => self.hear(event, &*channel, open.as_ref()).await,
                     None => return Err(Error::ErrDataChannelClosed),
                 },
@@ -372,6 +377,15 @@ async fn set_local(connection: &impl PeerConnection, made: RTCSessionDescription
     connection.set_local_description(made).await?;
     let local = connection.local_description().await;
     local.map(|local| local.sdp).ok_or_else(|| Error::Other("there is no description".to_owned()))
+}
+
+/// How the connection runs, once its channel is open: `webrtc` keeps to the pair of candidates that it has chosen by then.
+async fn route(connection: &impl PeerConnection) -> Route {
+    let Some(sctp) = connection.sctp().await else { return Route::Direct };
+    let pair = sctp.transport().ice_transport().get_selected_candidate_pair().await;
+    let Some(pair) = pair.ok().flatten() else { return Route::Direct };
+    let is_relayed = [pair.local(), pair.remote()].iter().any(|end| end.typ == RTCIceCandidateType::Relay);
+    if is_relayed { Route::Relayed } else { Route::Direct }
 }
 
 /// One that makes no sense is skipped: others may do.

@@ -1,8 +1,10 @@
 //! Setting up and keeping one `RTCPeerConnection` with one data channel (JSEP, RFC 9429; trickle ICE, RFC 8838).
 
+use core::time::Duration;
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
+use cardume_swarm::Route;
 use cardume_wire::PeerId;
 use cardume_wire::signal::Candidate;
 use js_sys::Promise;
@@ -14,11 +16,16 @@ use web_sys::{
 };
 
 use crate::listener::{Listener, Notify};
+use crate::route::route;
+use crate::timer::Timer;
 
 /// The stream number of the one channel: agreed beforehand, so no side waits for the other to announce it.
 const CHANNEL_ID: u16 = 0;
 /// Candidates kept until the description they belong to is here: a host with many addresses has some twenty.
 const EARLY_CANDIDATE_LIMIT: usize = 32;
+/// Between two looks at how a connection runs: browsers go over to a better pair of candidates for some seconds, and learn
+/// only then what the other end's address is.
+const ROUTE_INTERVAL: Duration = Duration::from_secs(4);
 
 /// What happened to a [`Connection`].
 pub type ConnectionEvent = cardume_viewer::ConnectionEvent<RtcDataChannel>;
@@ -39,6 +46,9 @@ struct Reporter {
     /// Until it is open; then it is the engine's.
     channel: RefCell<Option<RtcDataChannel>>,
     is_muted: Cell<bool>,
+    /// As was told last.
+    route: Cell<Option<Route>>,
+    route_timer: Timer,
 }
 
 impl Connection {
@@ -78,11 +88,19 @@ impl Connection {
         init.set_negotiated(true);
         init.set_id(CHANNEL_ID);
         let channel = inner.create_data_channel_with_data_channel_dict("cardume", &init);
-        let reporter = Rc::new(Reporter {
-            peer,
-            notify,
-            channel: RefCell::new(Some(channel.clone())),
-            is_muted: Cell::new(false),
+        let watched = inner.clone();
+        let reporter = Rc::new_cyclic(|reporter: &Weak<Reporter>| {
+            let reporter = reporter.clone();
+            Reporter {
+                peer,
+                notify,
+                channel: RefCell::new(Some(channel.clone())),
+                is_muted: Cell::new(false),
+                route: Cell::new(None),
+                route_timer: Timer::new(move || {
+                    spawn_local(look_at_route(watched.clone(), reporter.clone()));
+                }),
+            }
         });
         let listeners = listen(&inner, &channel, &reporter);
         Some(Self { inner, early: None, reporter, listeners })
@@ -154,7 +172,7 @@ impl Drop for Connection {
 fn listen(inner: &RtcPeerConnection, channel: &RtcDataChannel, reporter: &Rc<Reporter>) -> Vec<Listener> {
     let (candidate, state, opened) =
         (Rc::downgrade(reporter), Rc::downgrade(reporter), Rc::downgrade(reporter));
-    let watched = inner.clone();
+    let (watched, routed) = (inner.clone(), inner.clone());
     vec![
         Listener::new(inner, "icecandidate", move |event: RtcPeerConnectionIceEvent| {
             if let Some(found) = event.candidate() {
@@ -175,6 +193,7 @@ fn listen(inner: &RtcPeerConnection, channel: &RtcDataChannel, reporter: &Rc<Rep
             let channel = opened.upgrade().and_then(|reporter| reporter.channel.take());
             if let Some(channel) = channel {
                 report(&opened, ConnectionEvent::Opened(channel));
+                spawn_local(look_at_route(routed.clone(), opened.clone()));
             }
         }),
     ]
@@ -183,6 +202,18 @@ fn listen(inner: &RtcPeerConnection, channel: &RtcDataChannel, reporter: &Rc<Rep
 fn report(reporter: &Weak<Reporter>, event: ConnectionEvent) {
     if let Some(reporter) = reporter.upgrade().filter(|reporter| !reporter.is_muted.get()) {
         (reporter.notify)((reporter.peer, event));
+    }
+}
+
+/// Tells how the connection runs, if that is news, and again when it changes.
+async fn look_at_route(connection: RtcPeerConnection, reporter: Weak<Reporter>) {
+    let route = route(&connection).await;
+    let Some(told) = reporter.upgrade().map(|reporter| reporter.route.replace(Some(route))) else { return };
+    if told != Some(route) {
+        report(&reporter, ConnectionEvent::Route(route));
+    }
+    if let Some(reporter) = reporter.upgrade() {
+        reporter.route_timer.set(ROUTE_INTERVAL);
     }
 }
 

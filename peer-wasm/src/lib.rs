@@ -18,6 +18,7 @@ mod options;
 mod panic;
 mod player;
 mod renditions;
+mod route;
 mod shell;
 mod socket;
 mod source;

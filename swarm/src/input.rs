@@ -16,6 +16,13 @@ pub enum Input {
         /// The other end.
         peer: PeerId,
     },
+    /// How the link to this viewer runs, or runs from now on. Until it is told no media is asked of it.
+    Route {
+        /// The other end.
+        peer: PeerId,
+        /// The way.
+        route: Route,
+    },
     /// The link is gone, whoever closed it.
     LinkClosed {
         /// The other end.
@@ -133,6 +140,15 @@ pub enum Input {
     UplinkLimit(Option<BitsPerSec>),
     /// The viewer leaves: say goodbye to all.
     Leave,
+}
+
+/// The way of what is sent over a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// From one end to the other.
+    Direct,
+    /// Through the server's relay (TURN, RFC 8656): each byte costs its egress as much as if it came from the server.
+    Relayed,
 }
 
 /// What a neighbour did wrong.

@@ -29,7 +29,7 @@ mod window;
 
 pub use clock::ClockEstimator;
 pub use config::{Config, Role};
-pub use input::{CatalogFacts, Input, Offence, PartFacts, ReelFacts, TrackFacts};
+pub use input::{CatalogFacts, Input, Offence, PartFacts, ReelFacts, Route, TrackFacts};
 pub use output::{Outgoing, Output, Reason};
 pub use peer::Peer;
 pub use player::{BUFFERED_LIMIT, PlayerState};

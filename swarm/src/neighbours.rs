@@ -1,5 +1,7 @@
 //! The links that stand, and the peers that might become neighbours.
 
+mod routes;
+
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -8,7 +10,7 @@ use cardume_wire::{BlockId, BlockNumber, Epoch, PeerId, STRIPE_COUNT, Stripe, Tr
 
 use crate::bits::BitWindow;
 use crate::bucket::Bucket;
-use crate::{BitsPerSec, Config, Instant, Role};
+use crate::{BitsPerSec, Config, Instant, Role, Route};
 
 /// A link that takes longer has failed. ICE gives up on its own after some 10 to 30 s.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -71,6 +73,8 @@ pub(crate) enum Presence {
 pub(crate) struct Neighbour {
     /// When the link opened.
     pub(crate) opened_at: Instant,
+    /// How it runs, once that is known.
+    pub(crate) route: Option<Route>,
     /// Whether its Hello came.
     pub(crate) is_greeted: bool,
     /// The broadcast it knows.
@@ -127,6 +131,7 @@ impl Neighbour {
     fn new(n_tracks: usize, now: Instant) -> Self {
         Self {
             opened_at: now,
+            route: None,
             is_greeted: false,
             epoch: None,
             heard_at: now,
@@ -153,6 +158,11 @@ impl Neighbour {
             is_introduced: false,
             rests_since: None,
         }
+    }
+
+    /// Whether what it sends passes the server's relay.
+    pub(crate) fn is_relayed(&self) -> bool {
+        self.route == Some(Route::Relayed)
     }
 
     /// A block went into its socket or data channel.
@@ -371,7 +381,7 @@ impl Neighbours {
         self.expire(now);
         let wanted =
             if now < self.mesh_at { 0 } else { config.neighbours_wanted.min(config.neighbour_limit) };
-        let n_open = self.n_peers() + self.connecting.len();
+        let n_open = self.n_direct() + self.connecting.len();
         let n_free = wanted.saturating_sub(n_open);
         let failed = &self.failed;
         let chosen: Vec<PeerId> =
@@ -398,7 +408,7 @@ impl Neighbours {
 
     /// Whether to ask for more neighbours now; if so, those not to name. Backs off while it does not help.
     pub(crate) fn find(&mut self, config: &Config, now: Instant) -> Option<Vec<PeerId>> {
-        if self.n_peers() >= config.neighbours_wanted {
+        if self.n_direct() >= config.neighbours_wanted {
             self.find_wait = FIND_WAIT_MIN;
             return None;
         }

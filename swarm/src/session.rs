@@ -20,7 +20,7 @@ use reading::Reading;
 
 use crate::{
     BitsPerSec, CatalogFacts, Config, Input, Instant, Offence, Outgoing, Output, PartFacts, Peer,
-    PlayerState, ReelFacts, Role, Stats, TrackFacts,
+    PlayerState, ReelFacts, Role, Route, Stats, TrackFacts,
 };
 
 /// Blocks held back for their descriptor at most: 4 MiB, the largest part.
@@ -144,6 +144,11 @@ impl Session {
     /// A link stands; the server's is [`PeerId::SERVER`].
     pub fn link_opened(&mut self, peer: PeerId, now: Instant) {
         self.input(Input::LinkOpened { peer }, now);
+    }
+
+    /// How a link that stands runs, or runs from now on.
+    pub fn set_route(&mut self, peer: PeerId, route: Route, now: Instant) {
+        self.input(Input::Route { peer, route }, now);
     }
 
     /// A link is gone.

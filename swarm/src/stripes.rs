@@ -177,7 +177,7 @@ impl Lane {
 
     /// A peer is not to be asked again before then.
     pub(crate) fn refuse(&mut self, peer: PeerId, until: Instant) {
-        self.hints.retain(|(hinted, _)| *hinted != peer);
+        self.unhint(peer);
         if self.refusals.len() >= REFUSAL_LIMIT {
             let soonest = self.refusals.iter().min_by_key(|(_, at)| **at).map(|(&peer, _)| peer);
             soonest.map(|soonest| self.refusals.remove(&soonest));
@@ -197,6 +197,11 @@ impl Lane {
     /// Those named to us lately, the latest last.
     pub(crate) fn hinted(&self, now: Instant) -> impl Iterator<Item = PeerId> {
         self.hints.iter().filter(move |(_, at)| now.since(*at) < HINT_TIME).map(|(peer, _)| *peer)
+    }
+
+    /// Nobody is sent to this peer any more.
+    pub(crate) fn unhint(&mut self, peer: PeerId) {
+        self.hints.retain(|(hinted, _)| *hinted != peer);
     }
 
     /// The peer may be asked again.
@@ -259,7 +264,7 @@ impl Lane {
             self.successor = None;
         }
         self.refusals.remove(&peer);
-        self.hints.retain(|(hinted, _)| *hinted != peer);
+        self.unhint(peer);
     }
 }
 

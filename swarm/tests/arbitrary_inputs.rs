@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use cardume_media::{PageId, PartId, TrackKind};
 use cardume_swarm::{
     BitsPerSec, CatalogFacts, Config, Input, Instant, Offence, Outgoing, Output, PartFacts, Peer,
-    PlayerState, ReelFacts, Role, Stats, TrackFacts,
+    PlayerState, ReelFacts, Role, Route, Stats, TrackFacts,
 };
 use cardume_wire::link::{Control, PATH_LIMIT, REQUEST_LIMIT, TrackBlocks, TrackParts};
 use cardume_wire::{BlockId, BlockNumber, Epoch, PeerId, STRIPE_COUNT, Stripe, TrackId, TrackSet, WallTime};
@@ -155,11 +155,16 @@ fn control() -> impl Strategy<Value = Control> {
     ]
 }
 
+fn route() -> impl Strategy<Value = Route> {
+    prop_oneof![3 => Just(Route::Direct), 1 => Just(Route::Relayed)]
+}
+
 fn input() -> impl Strategy<Value = Input> {
     let track = |id: u8| TrackFacts { id: TrackId(id), is_video: id != 1, bitrate: BitsPerSec(1_000_000) };
     let kind = || prop_oneof![Just(TrackKind::Video), Just(TrackKind::Audio)];
     prop_oneof![
         2 => peer_id().prop_map(|peer| Input::LinkOpened { peer }),
+        2 => (peer_id(), route()).prop_map(|(peer, route)| Input::Route { peer, route }),
         1 => peer_id().prop_map(|peer| Input::LinkClosed { peer }),
         1 => peer_id().prop_map(|peer| Input::ConnectFailed { peer }),
         1 => proptest::collection::vec(peer_id(), 0..6).prop_map(|peers| Input::Suggested { peers }),
@@ -203,6 +208,10 @@ fn input() -> impl Strategy<Value = Input> {
 struct Account {
     config: Config,
     links: BTreeSet<PeerId>,
+    /// Of these, the ones that the relay passes on.
+    relayed: BTreeSet<PeerId>,
+    /// Whether the server has greeted.
+    has_server: bool,
     blocks: BTreeSet<BlockId>,
     offenders: BTreeSet<PeerId>,
 }
@@ -210,8 +219,20 @@ struct Account {
 impl Account {
     fn note(&mut self, input: &Input) {
         match input {
-            Input::LinkOpened { peer } => drop(self.links.insert(*peer)),
-            Input::LinkClosed { peer } => drop(self.links.remove(peer)),
+            Input::LinkOpened { peer } => {
+                self.forget(*peer);
+                self.links.insert(*peer);
+            }
+            Input::LinkClosed { peer } => self.forget(*peer),
+            Input::Route { peer, route: Route::Relayed }
+                if self.links.contains(peer) && !peer.is_server() =>
+            {
+                self.relayed.insert(*peer);
+            }
+            Input::Route { peer, .. } => drop(self.relayed.remove(peer)),
+            Input::Control { from: PeerId::SERVER, control: Control::Hello { .. } } => {
+                self.has_server = self.links.contains(&PeerId::SERVER);
+            }
             Input::Block { block, .. } => drop(self.blocks.insert(*block)),
             // Whoever serves a film has all of it.
             Input::Index { parts, .. } if self.config.role == Role::Server => {
@@ -229,7 +250,10 @@ impl Account {
                 assert!(self.links.contains(to), "{to} has no link");
                 self.check_message(*to, message);
             }
-            Output::Disconnect { peer, .. } => assert!(self.links.remove(peer), "{peer} has no link"),
+            Output::Disconnect { peer, .. } => {
+                assert!(self.links.contains(peer), "{peer} has no link");
+                self.forget(*peer);
+            }
             Output::Connect { peer } => {
                 assert!(*peer != own && !peer.is_server() && !self.links.contains(peer), "to {peer}");
             }
@@ -250,8 +274,20 @@ impl Account {
                 assert!(!hints.contains(&to), "{to} is sent to itself");
             }
             Outgoing::Control(Control::Request { blocks, .. }) => assert!(blocks.len() <= REQUEST_LIMIT),
+            Outgoing::Control(Control::Subscribe { .. }) => {
+                assert!(
+                    !self.has_server || !self.relayed.contains(&to),
+                    "{to} is to push at the server's cost"
+                );
+            }
             _ => {}
         }
+    }
+
+    fn forget(&mut self, peer: PeerId) {
+        self.links.remove(&peer);
+        self.relayed.remove(&peer);
+        self.has_server &= !peer.is_server();
     }
 
     /// Nobody is taken whom the uplink does not bear; the server feeds at least one in each stripe.
@@ -268,8 +304,14 @@ fn survives(config: Config, steps: Vec<(u32, Input)>) {
     let mut now = Instant::from_micros(1);
     let mut peer = Peer::new(config.clone(), 1, now);
     let mut twin = Peer::new(config.clone(), 1, now);
-    let mut account =
-        Account { config, links: BTreeSet::new(), blocks: BTreeSet::new(), offenders: BTreeSet::new() };
+    let mut account = Account {
+        config,
+        links: BTreeSet::new(),
+        relayed: BTreeSet::new(),
+        has_server: false,
+        blocks: BTreeSet::new(),
+        offenders: BTreeSet::new(),
+    };
     for (wait, input) in steps {
         now += core::time::Duration::from_micros(u64::from(wait));
         account.note(&input);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cardume_media::{CutPart, Film, FilmMaker, MediaTime, SigningKey, Track, TrackKind};
-use cardume_swarm::{BitsPerSec, Config, Event, Instant, PlayerState, Session};
+use cardume_swarm::{BitsPerSec, Config, Event, Instant, PlayerState, Route, Session};
 use cardume_wire::link::Message;
 use cardume_wire::{Epoch, PeerId, TrackId, WallTime};
 
@@ -129,6 +129,8 @@ impl Net {
             self.links.extend([(id, other), (other, id)]);
             self.act(id, |session, now| session.link_opened(other, now));
             self.act(other, |session, now| session.link_opened(id, now));
+            self.act(id, |session, now| session.set_route(other, Route::Direct, now));
+            self.act(other, |session, now| session.set_route(id, Route::Direct, now));
         }
     }
 
@@ -304,6 +306,8 @@ fn what_a_leaver_owed_is_asked_of_others_and_a_returner_goes_on_with_what_it_has
     net.links.extend([(A, C), (C, A)]);
     net.act(C, |session, now| session.link_opened(A, now));
     net.act(A, |session, now| session.link_opened(C, now));
+    net.act(C, |session, now| session.set_route(A, Route::Direct, now));
+    net.act(A, |session, now| session.set_route(C, Route::Direct, now));
     net.run(Duration::from_secs(10));
     assert!(net.element(C).playhead > stopped + 8_000_000, "{stopped} {}", net.element(C).playhead);
     let mut appended = net.element(C).appended.clone();

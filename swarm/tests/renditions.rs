@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cardume_media::{Catalog, CutPart, MediaTime, Publisher, SigningKey, Track, TrackKind};
-use cardume_swarm::{Config, Event, Instant, PlayerState, Session};
+use cardume_swarm::{Config, Event, Instant, PlayerState, Route, Session};
 use cardume_wire::link::{Control, Message};
 use cardume_wire::{Epoch, PeerId, STRIPE_COUNT, Stripe, TrackId, TrackSet, WallTime};
 
@@ -135,6 +135,7 @@ impl Net {
         for (at, peer) in [(a, b), (b, a)] {
             self.links.insert((at, peer));
             self.act(at, |session, now| session.link_opened(peer, now));
+            self.act(at, |session, now| session.set_route(peer, Route::Direct, now));
         }
     }
 

@@ -24,7 +24,6 @@ use crate::logs::LogFormat;
 use crate::rate::{ByteQuota, RateLimit};
 use crate::relay::{PortRange, StunAddress};
 
-pub(crate) use crate::relay::host_of as authority_host;
 pub use channel::ChannelConfig;
 pub use error::{ConfigError, ConfigErrors};
 
@@ -354,6 +353,18 @@ pub fn host_of(url: &str) -> Option<&str> {
     authority_host(rest.split('/').next()?)
 }
 
+/// The host of an authority, with the brackets of an IPv6 address; `None` for what is none.
+pub(crate) fn authority_host(authority: &str) -> Option<&str> {
+    let end = if authority.starts_with('[') {
+        authority.find(']')? + 1
+    } else {
+        authority.find(':').unwrap_or(authority.len())
+    };
+    let host = authority.get(..end)?;
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_[]:".contains(&byte);
+    (!host.is_empty() && host.bytes().all(is_allowed)).then_some(host)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -452,5 +463,12 @@ mod tests {
         let settings: Vec<_> = uncommented.lines().filter(|line| !line.trim_end().ends_with('=')).collect();
         let config = Config::from_toml(&settings.join("\n")).unwrap();
         assert_eq!(config.channel[0].id.as_str(), "news");
+    }
+
+    #[test]
+    fn a_host_that_is_none_is_not_taken_for_one() {
+        for authority in ["", ":80", "a b", "x?transport=tcp", "[::1", "a\"b"] {
+            assert_eq!(authority_host(authority), None, "{authority}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! Whatever a shell makes closes when it is dropped, and nothing more is heard of it afterwards.
 
 use bytes::Bytes;
-use cardume_swarm::BitsPerSec;
+use cardume_swarm::{BitsPerSec, Route};
 use cardume_wire::signal::{Candidate, IceServer};
 use cardume_wire::{ChannelId, PeerId, TrackId};
 
@@ -119,6 +119,8 @@ pub enum ConnectionEvent<C> {
     Candidate(Candidate),
     /// The data channel is open.
     Opened(C),
+    /// How it runs, or runs from now on; to be told as soon as it is open.
+    Route(Route),
     /// It never came to be, or it is gone; to be ended by [`crate::ConnectionCommand::Close`].
     Failed,
     /// It was open, and the neighbour, who lost it, set up another that takes its place.

@@ -21,12 +21,13 @@ const SCRIPT: &str = "bench:";
 const SMOKE: &str = "kill-feeder";
 
 /// The benchmarks that need no browser, and the command of the load generator that each is.
-const LOADS: [(&str, &str); 3] = [("tracker", "bench"), ("hold", "hold"), ("cluster", "cluster")];
+const LOADS: [(&str, &str); 4] =
+    [("tracker", "bench"), ("hold", "hold"), ("cluster", "cluster"), ("relay", "relay")];
 
 /// Options of `cargo xtask bench`.
 #[derive(Args)]
 pub(crate) struct BenchOptions {
-    /// `tracker`, `hold`, `cluster`, or one of the scripts `bench:NAME` of tests/browser/package.json.
+    /// `tracker`, `hold`, `cluster`, `relay`, or one of the scripts `bench:NAME` of tests/browser/package.json.
     name: String,
     /// End with one line of JSON on standard output.
     #[arg(long)]

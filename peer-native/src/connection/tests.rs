@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use bytes::Bytes;
-use cardume_swarm::Instant;
+use cardume_swarm::{Instant, Route};
 use cardume_viewer::{ConnectionCommand, Connections, Link as _};
 
 use super::*;
@@ -20,6 +20,7 @@ struct Side {
     connections: Connections<NativeConnector>,
     reports: mpsc::Receiver<Report>,
     link: Option<Link>,
+    route: Option<Route>,
     heard: Vec<BytesMut>,
     has_failed: bool,
     is_closed: bool,
@@ -35,7 +36,15 @@ impl Pair {
             let connector = NativeConnector::new(&addresses, report, TaskTracker::new());
             let mut connections = Connections::new(connector);
             connections.handle(ConnectionCommand::SetOwnId(id), START);
-            Side { connections, reports, link: None, heard: Vec::new(), has_failed: false, is_closed: false }
+            Side {
+                connections,
+                reports,
+                link: None,
+                route: None,
+                heard: Vec::new(),
+                has_failed: false,
+                is_closed: false,
+            }
         }))
     }
 
@@ -81,6 +90,7 @@ impl Pair {
                 assert!(link.send(&first_word()), "a link that just opened takes a message");
                 self.0[side].link = Some(link);
             }
+            News::Connection(_, ConnectionEvent::Route(route)) => self.0[side].route = Some(route),
             News::Connection(_, ConnectionEvent::Failed) => self.0[side].has_failed = true,
             News::Message(_, message) => self.0[side].heard.push(message),
             News::LinkClosed(_) => self.0[side].is_closed = true,
@@ -113,6 +123,13 @@ async fn neighbours_exchange_messages_in_order_from_the_first_on() {
             assert_eq!(side.heard[1..], messages);
         }
     }
+}
+
+#[tokio::test]
+async fn an_open_channel_says_how_it_runs() {
+    let mut pair = Pair::new();
+    pair.connect(0);
+    pair.until(|sides| sides.iter().all(|side| side.route == Some(Route::Direct))).await;
 }
 
 #[tokio::test]

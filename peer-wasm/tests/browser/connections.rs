@@ -5,7 +5,7 @@ use core::time::Duration;
 use cardume_peer_wasm::connection::ConnectionEvent;
 use cardume_peer_wasm::connections::{BrowserConnector, ConnectionCommand, Connections};
 use cardume_peer_wasm::{Link, LinkEvent};
-use cardume_swarm::Instant;
+use cardume_swarm::{Instant, Route};
 use cardume_wire::PeerId;
 use js_sys::{ArrayBuffer, Uint8Array};
 use wasm_bindgen_test::wasm_bindgen_test;
@@ -64,6 +64,10 @@ impl Pair {
                     assert!(ends[side].is_none(), "a second channel opened");
                     let heard = Recorder::new();
                     ends[side] = Some(End { link: Link::new(channel, heard.notify()), heard });
+                    continue;
+                }
+                ConnectionEvent::Route(route) => {
+                    assert_eq!(route, Route::Direct, "on one machine");
                     continue;
                 }
                 other => panic!("{other:?}"),

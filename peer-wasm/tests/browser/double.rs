@@ -125,6 +125,9 @@ impl Double {
             ConnectionEvent::Offer(sdp) => FromViewer::Offer { to: peer, sdp },
             ConnectionEvent::Answer(sdp) => FromViewer::Answer { to: peer, sdp },
             ConnectionEvent::Candidate(candidate) => FromViewer::Candidate { to: peer, candidate },
+            ConnectionEvent::Route(route) => {
+                return self.session.set_route(peer, route, self.tracker.now());
+            }
             _ => return self.close(peer),
         };
         self.tracker.hear_double(self.id, message);

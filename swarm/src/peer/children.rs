@@ -34,7 +34,7 @@ pub(super) const LATENESS_LIMIT: Duration = Duration::from_millis(300);
 impl Peer {
     /// Stripes we could push, all children together.
     pub(super) fn n_slots(&self) -> usize {
-        self.slots_with(RESERVE)
+        if self.is_behind_the_relay() { 0 } else { self.slots_with(RESERVE) }
     }
 
     /// The same with another part of the uplink kept back. Measured rates waver: who is in stays up to half the reserve.
@@ -55,12 +55,22 @@ impl Peer {
     /// `realistic` with 2,000 viewers: with slots of the mean rate alone, key frames stood 0.3 s in line at the server, and all of
     /// the swarm behind them.
     fn n_at_peak(&self, rate: BitsPerSec, reserve: u64) -> u64 {
-        let peak = self.window.peak_rate(self.slot_tracks).filter(|_| self.config.role == Role::Server);
-        let Some(bytes) = peak else { return u64::MAX };
-        let stripe = (bytes.saturating_mul(8) / u64::from(STRIPE_COUNT)).max(1);
-        let (n_most, n_wanted) =
-            (rate.0 / stripe, self.neighbours.n_peers() as u64 * u64::from(STRIPE_COUNT));
+        let Some(stripe) = self.peak_of_stripe() else { return u64::MAX };
+        let n_awake = self.neighbours.iter().filter(|(_, link)| link.rests_since.is_none()).count();
+        let (n_most, n_wanted) = (rate.0 / stripe, n_awake as u64 * u64::from(STRIPE_COUNT));
         if n_wanted <= n_most { n_most } else { (rate.0 - rate.0 / reserve) / stripe }
+    }
+
+    /// Whether the server's uplink bears a viewer that it serves alone.
+    pub(super) fn bears_one(&self) -> bool {
+        let n_most = self.pacer.rate().zip(self.peak_of_stripe()).map(|(rate, stripe)| rate.0 / stripe);
+        n_most.is_none_or(|n_most| n_most >= STRIPE_COUNT.into())
+    }
+
+    /// Bits of one stripe of what the server sends in the busiest second.
+    fn peak_of_stripe(&self) -> Option<u64> {
+        let peak = self.window.peak_rate(self.slot_tracks).filter(|_| self.config.role == Role::Server);
+        peak.map(|bytes| (bytes.saturating_mul(8) / u64::from(STRIPE_COUNT)).max(1))
     }
 
     pub(super) fn n_free(&self) -> usize {

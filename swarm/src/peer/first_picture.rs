@@ -162,7 +162,12 @@ impl Peer {
                 None => !link.lacks[index].contains(block.number.0),
             };
             let has_room = link.status.is_none_or(|status| status.free > 0);
-            !peer.is_server() && has_room && may_hold && link.n_asked < ASK_LIMIT && link.busy_until <= now
+            !peer.is_server()
+                && self.may_bring_media(*peer)
+                && has_room
+                && may_hold
+                && link.n_asked < ASK_LIMIT
+                && link.busy_until <= now
         });
         let best =
             able.min_by_key(|(peer, link)| (link.n_asked, link.opened_at, *peer)).map(|(peer, _)| peer);

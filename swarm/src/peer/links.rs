@@ -47,8 +47,6 @@ impl Peer {
             if self.timeline.is_none() { now } else { self.due.tick_at.min(now + super::TICK) };
         self.send_hello(peer, now);
         self.send_status(peer, now);
-        self.ask_hinted(peer, now);
-        self.aside(|peer_| peer_.ask_hinted(peer, now));
         self.offer_first_picture(peer, now);
     }
 
@@ -263,7 +261,7 @@ impl Peer {
         })
     }
 
-    /// Lets the oldest neighbour go with whom we exchange nothing: newcomers need somebody.
+    /// Lets the oldest neighbour go with whom we exchange nothing, a relayed one first: newcomers need somebody.
     pub(super) fn make_room(&mut self, now: Instant) {
         let is_idle = |peer: PeerId| {
             let is_near = self.all_lanes().any(|lane| lane.provider_is(peer) || lane.successor_is(peer));
@@ -272,7 +270,9 @@ impl Peer {
         let settled = self.neighbours.iter().filter(|(peer, link)| {
             !peer.is_server() && now.since(link.opened_at) > SETTLED_AFTER && is_idle(*peer)
         });
-        let oldest = settled.min_by_key(|(peer, link)| (link.opened_at, *peer)).map(|(peer, _)| peer);
+        let oldest = settled
+            .min_by_key(|(peer, link)| (!link.is_relayed(), link.opened_at, *peer))
+            .map(|(peer, _)| peer);
         if let Some(oldest) = oldest {
             self.disconnect(oldest, Reason::TooMany, now);
         }

@@ -15,6 +15,7 @@ mod referral;
 mod renditions;
 mod repair;
 mod rest;
+mod routes;
 mod sending;
 mod status;
 mod switching;
@@ -299,6 +300,7 @@ impl Peer {
         let Some(input) = self.record_on_demand(input, now) else { return };
         match input {
             Input::LinkOpened { peer } => self.on_link_opened(peer, now),
+            Input::Route { peer, route } => self.on_route(peer, route, now),
             Input::LinkClosed { peer } => self.on_link_closed(peer, now),
             Input::ConnectFailed { peer } => self.neighbours.fail(peer, now),
             Input::Suggested { peers } => self.on_suggested(&peers, now),
@@ -332,13 +334,15 @@ impl Peer {
     fn on_control(&mut self, from: PeerId, control: Control, now: Instant) {
         let Some(neighbour) = self.neighbours.get_mut(from) else { return };
         neighbour.heard_at = now;
+        let is_relayed = neighbour.is_relayed();
         if !neighbour.is_greeted && !is_allowed_before_hello(&control) {
             return;
         }
         match control {
             Control::Hello { version, epoch } => self.on_hello(from, version, epoch, now),
             Control::Subscribe { stripe, tracks, slots, is_starving, from_us } => {
-                let claim = Claim::of(from, slots, stripe);
+                // What it gets from us costs the server as much as what we get, whomever it feeds.
+                let claim = if is_relayed { Claim::Idle } else { Claim::of(from, slots, stripe) };
                 let ask = admission::Ask { stripe, tracks, slots, claim, is_starving, from_us };
                 self.on_subscribe_to_any(from, ask, now);
             }
@@ -412,12 +416,13 @@ impl Peer {
             self.choose_providers(now);
             self.adapt(now);
             self.aim(now);
-            if self.rests {
-                self.expire_requests(now);
-            } else if self.timeline.is_some() {
-                self.repair(now);
-            } else {
+            // Who rests has one picture at least.
+            if self.timeline.is_none() {
                 self.pull_first_picture(now);
+            } else if self.rests && self.playhead.seen_at().is_some() {
+                self.expire_requests(now);
+            } else {
+                self.repair(now);
             }
             self.play(now);
         }

@@ -259,6 +259,7 @@ impl Peer {
             && !self.is_asked_for_others(peer, stripe)
             && !lane.provider_is(peer)
             && !self.is_silent(peer, now)
+            && self.may_bring_media(peer)
             && self.uploads.child(peer, stripe).is_none()
     }
 
@@ -288,7 +289,8 @@ impl Peer {
         if now < lane.improve_at {
             return None;
         }
-        let age = lane.provider.as_ref()?.age?;
+        // Anybody is better than the relay.
+        let age = if self.is_fed_by_the_relay(stripe) { FULL } else { lane.provider.as_ref()?.age? };
         let wait = IMPROVE_INTERVAL + self.random_time(IMPROVE_INTERVAL);
         self.stripes.lane_mut(stripe).improve_at = now + wait;
         let (score, peer) = self.best_neighbour(stripe, now)?;
@@ -300,7 +302,15 @@ impl Peer {
         let age = self.stripes.lane(stripe).provider.as_ref().and_then(|provider| provider.age);
         let is_near = age.is_some_and(|age| age < Duration::from_millis(LEAF_RANK.into()));
         let server = self.neighbours.get(PeerId::SERVER).and_then(|link| link.status);
-        !is_near || self.would_feed(stripe) || server.is_some_and(|status| status.free > 0)
+        !is_near
+            || self.is_fed_by_the_relay(stripe)
+            || self.would_feed(stripe)
+            || server.is_some_and(|status| status.free > 0)
+    }
+
+    fn is_fed_by_the_relay(&self, stripe: Stripe) -> bool {
+        let provider = self.stripes.lane(stripe).provider.as_ref();
+        provider.is_some_and(|provider| !self.may_bring_media(provider.peer))
     }
 
     fn may_ask(&self, peer: PeerId, stripe: Stripe, now: Instant) -> bool {
@@ -313,7 +323,7 @@ impl Peer {
             || lane.provider_is(peer)
             || lane.is_refused(peer, now)
             || self.is_silent(peer, now);
-        is_able && !is_out && self.uploads.child(peer, stripe).is_none()
+        is_able && !is_out && self.may_bring_media(peer) && self.uploads.child(peer, stripe).is_none()
     }
 
     fn best_neighbour(&mut self, stripe: Stripe, now: Instant) -> Option<(Duration, PeerId)> {

@@ -300,8 +300,10 @@ impl Peer {
                 && link.may_hold(index, want.block, age)
         });
         let able: Vec<(u32, PeerId)> = able.map(|(peer, link)| (link.n_asked, peer)).collect();
-        let able: Vec<(u32, PeerId)> =
-            able.into_iter().filter(|(_, peer)| !self.is_silent(*peer, now)).collect();
+        let able: Vec<(u32, PeerId)> = able
+            .into_iter()
+            .filter(|(_, peer)| self.may_bring_media(*peer) && !self.is_silent(*peer, now))
+            .collect();
         if is_server_free && is_last_resort && (able.is_empty() || want.plays_in < LAST_RESORT) {
             return Some(PeerId::SERVER);
         }

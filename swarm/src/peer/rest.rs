@@ -36,7 +36,12 @@ impl Peer {
             self.rest_watch.short_since = None;
             self.set_rest(&to_call(own_slots, &seats), false, now);
         } else if now.since(*self.rest_watch.short_since.get_or_insert(now)) >= SHORT_FOR {
-            self.set_rest(&to_rest(own_slots, &seats), true, now);
+            let mut chosen = to_rest(own_slots, &seats);
+            // With nobody else awake nothing need be kept back: less than a whole viewer's slots may be enough for one.
+            if chosen.len() == seats.iter().filter(|seat| !seat.rests).count() && self.bears_one() {
+                chosen.pop();
+            }
+            self.set_rest(&chosen, true, now);
         }
     }
 

@@ -1,6 +1,7 @@
 //! How one peer treats its neighbours, which are the script: whom it takes, refuses, asks, leaves and sends to.
 #![expect(clippy::expect_used, reason = "a test fails by panicking, in its helpers too")]
 
+mod relayed;
 mod renditions;
 mod server;
 mod stage;

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use cardume_media::PartId;
 use cardume_swarm::{
-    BitsPerSec, CatalogFacts, Config, Input, Instant, Outgoing, Output, PartFacts, Peer, PlayerState,
+    BitsPerSec, CatalogFacts, Config, Input, Instant, Outgoing, Output, PartFacts, Peer, PlayerState, Route,
     TrackFacts,
 };
 use cardume_wire::link::{Control, TrackBlocks, block_count};
@@ -127,8 +127,19 @@ impl Stage {
 
     /// A neighbour that plays the same broadcast.
     pub(crate) fn greets(&mut self, from: PeerId) {
+        self.opens(from);
+        self.runs(from, Route::Direct);
+    }
+
+    /// The same, and nothing is known of its link's way.
+    pub(crate) fn opens(&mut self, from: PeerId) {
         self.tell(Input::LinkOpened { peer: from });
         self.hears(from, Control::Hello { version: PROTOCOL_VERSION, epoch: Some(EPOCH) });
+    }
+
+    /// A neighbour's link runs so from now on.
+    pub(crate) fn runs(&mut self, peer: PeerId, route: Route) {
+        self.tell(Input::Route { peer, route });
     }
 
     /// A neighbour that says that all stripes reach it this late, and that it has room.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cardume_media::{Catalog, CutPart, MediaTime, Publisher, SigningKey, Track, TrackKind};
-use cardume_swarm::{Config, Event, Instant, Session};
+use cardume_swarm::{Config, Event, Instant, Route, Session};
 use cardume_wire::link::Message;
 use cardume_wire::{Epoch, PeerId, TrackId, WallTime};
 
@@ -86,6 +86,8 @@ impl Net {
         self.links.push((b, a));
         self.act(a, |session, now| session.link_opened(b, now));
         self.act(b, |session, now| session.link_opened(a, now));
+        self.act(a, |session, now| session.set_route(b, Route::Direct, now));
+        self.act(b, |session, now| session.set_route(a, Route::Direct, now));
     }
 
     pub(crate) fn instant(&self) -> Instant {

@@ -4,7 +4,7 @@ import type { Viewer } from '../src/viewer';
 export const PATHS = ['direct', 'relay by UDP', 'relay by TCP', 'server only'] as const;
 export type Path = (typeof PATHS)[number];
 
-/** One end of the connection that is used: its kinds of candidates (RFC 8445), and how it reaches its relay if it uses one. */
+/** One end of a connection: its kinds of candidates (RFC 8445), and how it reaches its relay if it uses one. */
 export interface End {
   readonly local: string;
   readonly remote: string;
@@ -13,21 +13,21 @@ export interface End {
 
 declare global {
   interface Window {
-    /** From `page/connections.js`: the pair of candidates of the first connection that stands. */
-    selectedEnd(): Promise<End | undefined>;
+    /** From `page/connections.js`: the pairs of candidates of the connections that stand. */
+    selectedEnds(): Promise<readonly End[]>;
   }
 }
 
-/** The viewer's end of its connection to the other one, if it stands. */
-export function endOf(viewer: Viewer): Promise<End | undefined> {
-  return viewer.page.evaluate(() => window.selectedEnd());
+/** The viewer's ends of its connections that stand. */
+export function endsOf(viewer: Viewer): Promise<readonly End[]> {
+  return viewer.page.evaluate(() => window.selectedEnds());
 }
 
-/** What the two ends say together; `undefined` is an end without a connection. */
-export function pathOf(ends: readonly (End | undefined)[]): Path {
-  const there = ends.flatMap((end) => end ?? []);
-  if (there.length < ends.length) return 'server only';
-  if (there.some(({ relayProtocol }) => relayProtocol === 'tcp')) return 'relay by TCP';
-  const isRelayed = there.some(({ local, remote }) => local === 'relay' || remote === 'relay');
+/** The worst way between viewers, by the ends that each has. */
+export function pathOf(ends: readonly (readonly End[])[]): Path {
+  if (ends.some((ofOne) => ofOne.length === 0)) return 'server only';
+  const all = ends.flat();
+  if (all.some(({ relayProtocol }) => relayProtocol === 'tcp')) return 'relay by TCP';
+  const isRelayed = all.some(({ local, remote }) => local === 'relay' || remote === 'relay');
   return isRelayed ? 'relay by UDP' : 'direct';
 }

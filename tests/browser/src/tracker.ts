@@ -117,6 +117,13 @@ export class Tracker {
     return (await response.json()) as ChannelStats;
   }
 
+  /** Bytes that the relay has passed on. */
+  async relayedLen(): Promise<number> {
+    const response = await fetch(`${this.origin}/v1/egress`);
+    if (!response.ok) throw new Error(`no report of the egress: ${response.status}`);
+    return ((await response.json()) as { relay: { total_len: number } }).relay.total_len;
+  }
+
   /** Waits until the tracker calls the channel live, or not. */
   async untilLive(isLive: boolean, channel = CHANNEL): Promise<void> {
     await until(`${channel} is ${isLive ? 'live' : 'off air'}`, async () => {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use cardume_media::{
     Catalog, CutPart, MediaTime, Publisher, SigningKey, Store, StoreLimits, Track, TrackKind,
 };
-use cardume_swarm::{Config, Event, Instant, PlayerState, Session};
+use cardume_swarm::{Config, Event, Instant, PlayerState, Route, Session};
 use cardume_wire::link::{Control, Message, block_count};
 use cardume_wire::{Epoch, PROTOCOL_VERSION, PeerId, TrackId, WallTime};
 
@@ -107,8 +107,12 @@ impl<'a> Script<'a> {
 
 /// One command; `None` at the script's end.
 fn step(session: &mut Session, broadcast: &Broadcast, script: &mut Script, now: &mut Instant) -> Option<()> {
-    match script.byte()? % 9 {
+    match script.byte()? % 10 {
         0 => session.link_opened(script.peer()?, *now),
+        9 => {
+            let route = if script.byte()?.is_multiple_of(2) { Route::Direct } else { Route::Relayed };
+            session.set_route(script.peer()?, route, *now);
+        }
         1 => session.link_closed(script.peer()?, *now),
         2 => session.receive(script.peer()?, script.bytes()?, *now),
         3 | 4 => {

@@ -1,15 +1,13 @@
 //! What an idle connection costs the tracker.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use tokio::task::LocalSet;
 
-use crate::memory::resident;
-use crate::pace::pass;
+use crate::memory::settled;
 use crate::socket::{Socket, Target};
 use crate::viewers;
 
@@ -70,19 +68,6 @@ pub(crate) async fn run(options: Options) -> Result<Value> {
             Ok(json!({ "what": format!("{n} idle, {kind:?}").to_lowercase(), "bytes_each": each, "rss_bytes": after }))
         })
         .await
-}
-
-/// The tracker's memory once it does not change any more.
-async fn settled(pid: u32) -> Result<u64> {
-    let mut last = resident(pid)?;
-    loop {
-        pass(Duration::from_secs(2)).await;
-        let now = resident(pid)?;
-        if now.abs_diff(last) < 100_000 {
-            return Ok(now);
-        }
-        last = now;
-    }
 }
 
 async fn open(options: &Options, from: usize, to: usize) -> Result<Vec<Rc<Socket>>> {

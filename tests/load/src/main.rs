@@ -9,6 +9,7 @@ mod idle;
 mod memory;
 mod ours;
 mod pace;
+mod relay;
 mod siege;
 mod socket;
 mod tally;
@@ -35,7 +36,12 @@ enum Command {
     Siege(siege::Options),
     /// Three nodes and NATS of our own, with viewers; nodes and NATS are killed and started again.
     Cluster(cluster::Options),
-    /// All of it but the cluster, with a tracker of our own on a processor of its own.
+    /// What the relay passes on, beside a plain forwarder of datagrams, and what an allocation takes.
+    Relay(relay::Options),
+    /// That forwarder; started by `relay`.
+    #[command(hide = true)]
+    Forward(relay::ForwardOptions),
+    /// All of it but the cluster and the relay, with a tracker of our own on a processor of its own.
     Bench(bench::Options),
 }
 
@@ -50,6 +56,8 @@ async fn main() -> Result<()> {
         Command::Hold(options) => hold::run(options).await?.to_string(),
         Command::Siege(options) => siege::run(options).await?.to_string(),
         Command::Cluster(options) => cluster::run(options).await?,
+        Command::Relay(options) => relay::run(options).await?,
+        Command::Forward(options) => relay::forward(options).await?,
         Command::Bench(options) => bench::run(options).await?,
     };
     println!("{outcome}");

@@ -32,6 +32,16 @@ impl Processors {
         }
         Ok(Self { tracker, ours })
     }
+
+    /// Starts a program on the tracker's processor.
+    fn start(&self, command: &mut Command) -> Result<Child> {
+        // A child has the processors that its parent has.
+        sched_setaffinity(Pid::from_raw(0), &self.tracker)?;
+        let child =
+            command.spawn().with_context(|| format!("cannot start {}", command.get_program().display()));
+        sched_setaffinity(Pid::from_raw(0), &self.ours)?;
+        child
+    }
 }
 
 /// A tracker of our own, which ends with this.
@@ -39,27 +49,31 @@ pub(crate) struct Ours {
     child: Child,
     port: u16,
     directory: PathBuf,
+    processors: Processors,
 }
 
 impl Ours {
     /// Starts it on a processor of its own, and waits until it listens.
     pub(crate) fn start(binary: &Path) -> Result<Self> {
+        Self::start_with(binary, &["--stun=off"])
+    }
+
+    /// The same, with more arguments, which say what it does about STUN.
+    pub(crate) fn start_with(binary: &Path, more: &[&str]) -> Result<Self> {
         let processors = Processors::divide()?;
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let directory = std::env::temp_dir().join(format!("cardume-load-{}", std::process::id()));
-        // A child has the processors that its parent has.
-        sched_setaffinity(Pid::from_raw(0), &processors.tracker)?;
-        let child = Command::new(binary)
-            .args(["serve", "--rtmp=127.0.0.1:0", "--stun=off", "--webtorrent", "--connection-limit=100000"])
+        let mut command = Command::new(binary);
+        command
+            .args(["serve", "--rtmp=127.0.0.1:0", "--webtorrent", "--connection-limit=100000"])
             .arg("--viewer-limit=100000")
+            .args(more)
             .arg(format!("--http=127.0.0.1:{port}"))
             .arg("--data-dir")
             .arg(&directory)
-            .stdout(Stdio::null())
-            .spawn()
-            .with_context(|| format!("cannot start {}", binary.display()))?;
-        sched_setaffinity(Pid::from_raw(0), &processors.ours)?;
-        let ours = Self { child, port, directory };
+            .stdout(Stdio::null());
+        let child = processors.start(&mut command)?;
+        let ours = Self { child, port, directory, processors };
         ours.wait()?;
         Ok(ours)
     }
@@ -73,6 +87,11 @@ impl Ours {
             std::thread::yield_now();
         }
         Ok(())
+    }
+
+    /// Starts another program on its processor.
+    pub(crate) fn beside(&self, command: &mut Command) -> Result<Child> {
+        self.processors.start(command)
     }
 
     /// Its process.

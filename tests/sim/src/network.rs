@@ -34,6 +34,8 @@ pub(crate) struct Link {
     pub(crate) told_backlog: usize,
     /// When the last message gets to the other end: a link keeps its order.
     pub(crate) arrives_at: u64,
+    /// Bytes that wait at the relay.
+    pub(crate) on_relay: usize,
 }
 
 impl Link {
@@ -107,7 +109,7 @@ impl Uplink {
     pub(crate) fn open(&mut self, peer: PeerId, number: u64) {
         if let Err(index) = self.place(peer) {
             let queue = VecDeque::new();
-            let link = Link { number, queue, waiting: 0, told_backlog: 0, arrives_at: 0 };
+            let link = Link { number, queue, waiting: 0, told_backlog: 0, arrives_at: 0, on_relay: 0 };
             self.peers.insert(index, peer);
             self.links.insert(index, link);
         }
@@ -174,7 +176,7 @@ impl Uplink {
     /// Bytes that have not left yet.
     pub(crate) fn backlog(&self, peer: PeerId, link: &Link, now: u64) -> usize {
         let in_service = self.in_service.filter(|(to, _)| self.free_at > now && *to == peer);
-        link.waiting + in_service.map_or(0, |(_, len)| len)
+        link.waiting + link.on_relay + in_service.map_or(0, |(_, len)| len)
     }
 
     /// How long what is being sent still takes.

@@ -132,6 +132,11 @@ impl<'a> Population<'a> {
         }
     }
 
+    /// Whether no UDP gets to or from a viewer.
+    pub fn is_blocked(&self, viewer: PeerId) -> bool {
+        self.nat(viewer) == Nat::Blocked
+    }
+
     /// The network that a viewer is in; `None` for the tracker, and where there is no map.
     pub fn network(&self, viewer: PeerId) -> Option<u64> {
         let has_map = matches!(self.scenario.network.round_trip, RoundTrips::Map {});

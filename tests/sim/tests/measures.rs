@@ -67,6 +67,36 @@ fn where_nobody_can_connect_the_server_sends_everything() {
 }
 
 #[test]
+fn who_has_nobody_but_over_the_relay_is_served_by_the_server_as_if_there_were_none() {
+    let blocked = |has_relay| {
+        tabs(|scenario| {
+            scenario.network.nats = Nats { blocked_percent: 100, ..Nats::default() };
+            scenario.network.has_relay = has_relay;
+            scenario.server.budget_copies = Some(9.0);
+        })
+    };
+    let (with, without) = (blocked(true), blocked(false));
+    assert!(with.offload == 0.0 && without.offload == 0.0, "{}", with.table());
+    assert!(with.server.relayed > 0.0, "they know each other: {}", with.table());
+    assert!(with.on_time.viewers_at_99 >= without.on_time.viewers_at_99, "{}", with.table());
+    assert_eq!(with.n_never_started, 0);
+}
+
+#[test]
+fn of_two_that_only_the_server_reaches_one_plays_and_both_have_a_picture_when_it_bears_one() {
+    for n in [1.6, 2.0] {
+        let report = tabs(|scenario| {
+            *scenario = scenario.clone().with_viewers(2);
+            scenario.network.nats = Nats { blocked_percent: 100, ..Nats::default() };
+            scenario.network.has_relay = true;
+            scenario.server.budget_copies = Some(n);
+        });
+        assert!(report.viewers.iter().any(|viewer| viewer.continuity > 0.95), "{}", report.table());
+        assert!(report.viewers.iter().all(|viewer| viewer.first_frame_ms.is_some()), "{}", report.table());
+    }
+}
+
+#[test]
 fn lost_packets_delay_what_follows_them() {
     let far = |loss| {
         tabs(|scenario| {

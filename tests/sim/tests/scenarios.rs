@@ -36,6 +36,17 @@ fn six_tabs_play_on_a_budget_of_three_copies() {
 }
 
 #[test]
+fn no_media_goes_over_the_relay_where_the_server_is_there_for_what_no_neighbour_can_send() {
+    for seed in SEEDS {
+        let report = run("relayed", seed, Some(80));
+        assert_eq!(report.n_never_started, 0, "seed {seed}");
+        // Media over a fifth of the links would be some copies; this is what neighbours tell each other.
+        assert!(report.server.relayed < 0.2, "seed {seed}: {}", report.table());
+        assert!(report.on_time.viewers_at_99 >= 0.95, "seed {seed}: {}", report.table());
+    }
+}
+
+#[test]
 fn nobody_stalls_long_when_the_tab_that_feeds_most_dies() {
     for seed in SEEDS {
         let report = run("kill-feeder", seed, None);

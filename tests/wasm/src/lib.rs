@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use cardume_media::{Catalog, CutPart, MediaTime, Publisher, SigningKey, Track, TrackKind};
-use cardume_swarm::{BitsPerSec, Config, Event, Instant, PlayerState, Session};
+use cardume_swarm::{BitsPerSec, Config, Event, Instant, PlayerState, Route, Session};
 use cardume_wire::link::Message;
 use cardume_wire::{Epoch, PeerId, TrackId, WallTime};
 
@@ -121,6 +121,8 @@ impl Net {
         self.links.extend([(a, b), (b, a)]);
         self.act(a, |session, now| session.link_opened(b, now));
         self.act(b, |session, now| session.link_opened(a, now));
+        self.act(a, |session, now| session.set_route(b, Route::Direct, now));
+        self.act(b, |session, now| session.set_route(a, Route::Direct, now));
     }
 
     fn unlink(&mut self, a: PeerId, b: PeerId) {

@@ -24,11 +24,21 @@ const CHANNEL_NUMBERS: std::ops::RangeInclusive<u16> = 0x4000..=0x4FFF;
 /// Bytes before what a channel carries.
 pub(super) const CHANNEL_HEADER_LEN: usize = 4;
 
-/// What a client has on the relay; `H` is whatever its sockets are.
+/// What a client has on the relay.
 #[derive(Debug)]
 pub(super) struct Allocation<H> {
+    pub(super) grant: Grant<H>,
+    pub(super) expires_at: Instant,
+    bucket: Option<Bucket>,
+    permissions: Vec<(IpAddr, Instant)>,
+    channels: Vec<Channel>,
+}
+
+/// What of it stays as it was when it was made; `H` is whatever its sockets are.
+#[derive(Debug)]
+pub(super) struct Grant<H> {
     pub(super) client: Client,
-    /// As it signed when it was made.
+    /// As it signed then.
     pub(super) username: String,
     /// Who it is, whatever else its name says.
     pub(super) viewer: String,
@@ -37,10 +47,7 @@ pub(super) struct Allocation<H> {
     /// Where peers send to.
     pub(super) relayed: SocketAddr,
     pub(super) handle: H,
-    pub(super) expires_at: Instant,
-    pub(super) bucket: Option<(Bucket, f64)>,
-    permissions: Vec<(IpAddr, Instant)>,
-    channels: Vec<Channel>,
+    pub(super) rate: Rate,
 }
 
 #[derive(Debug)]
@@ -53,29 +60,13 @@ struct Channel {
 /// Bytes a second, of both directions; `None` has no limit.
 pub(super) type Rate = Option<f64>;
 
-/// What a new allocation is.
-pub(super) struct Grant<H> {
-    pub(super) client: Client,
-    pub(super) username: String,
-    pub(super) viewer: String,
-    pub(super) transaction: TransactionId,
-    pub(super) relayed: SocketAddr,
-    pub(super) handle: H,
-    pub(super) rate: Rate,
-}
-
 impl<H> Allocation<H> {
     /// One that expires soon if it is not [extended](Self::extend).
     pub(super) fn new(grant: Grant<H>, now: Instant) -> Self {
         Self {
-            client: grant.client,
-            username: grant.username,
-            viewer: grant.viewer,
-            transaction: grant.transaction,
-            relayed: grant.relayed,
-            handle: grant.handle,
+            bucket: grant.rate.map(|rate| Bucket::new(rate, now)),
+            grant,
             expires_at: now,
-            bucket: grant.rate.map(|rate| (Bucket::new(rate, now), rate)),
             permissions: Vec::new(),
             channels: Vec::new(),
         }
@@ -134,7 +125,8 @@ impl<H> Allocation<H> {
     /// Whether so many bytes more are within its rate.
     pub(super) fn passes(&mut self, len: usize, now: Instant) -> bool {
         let len = u32::try_from(len).unwrap_or(u32::MAX);
-        self.bucket.as_mut().is_none_or(|(bucket, rate)| bucket.take(len.into(), *rate, *rate, now))
+        let limit = self.bucket.as_mut().zip(self.grant.rate);
+        limit.is_none_or(|(bucket, rate)| bucket.take(len.into(), rate, rate, now))
     }
 
     /// What the client gets when a peer sends this; nothing from one that it did not let in.
@@ -145,7 +137,7 @@ impl<H> Allocation<H> {
         let live = |channel: &&Channel| channel.peer == peer && channel.expires_at > now;
         let Some(channel) = self.channels.iter().find(live) else {
             // Nobody answers it, so any number does.
-            let writer = Writer::new(Class::Indication, Method::Data, self.transaction);
+            let writer = Writer::new(Class::Indication, Method::Data, self.grant.transaction);
             let writer = writer.address(attribute::XOR_PEER_ADDRESS, peer);
             return Some(writer.attribute(attribute::DATA, payload).finish());
         };
@@ -155,7 +147,7 @@ impl<H> Allocation<H> {
         bytes.extend_from_slice(&len.to_be_bytes());
         bytes.extend_from_slice(payload);
         // RFC 8656, section 12.5.
-        if self.client.transport == Transport::Tcp {
+        if self.grant.client.transport == Transport::Tcp {
             bytes.resize(bytes.len().next_multiple_of(4), 0);
         }
         Some(bytes)

@@ -39,7 +39,6 @@ use crate::egress::Relayed;
 use crate::http::Addresses;
 pub use credentials::{CREDENTIAL_LIFETIME_SECONDS, Credentials};
 pub use ice::IceServers;
-pub(crate) use ice::host_of;
 pub use settings::{InvalidPorts, InvalidStun, PortRange, StunAddress};
 
 /// The longest datagram that passes, and the longest frame of a connection: WebRTC's have 1,300 bytes at most.

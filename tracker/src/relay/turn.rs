@@ -134,7 +134,7 @@ impl<H> Turn<H> {
         }
         if let Some(allocation) = self.allocations.get(&from) {
             // The answer was lost, and it asks again.
-            let is_repeated = allocation.transaction == request.transaction;
+            let is_repeated = allocation.grant.transaction == request.transaction;
             return if is_repeated {
                 Ok(allocated(request, allocation, now))
             } else {
@@ -164,7 +164,7 @@ impl<H> Turn<H> {
         let mut allocation = Allocation::new(grant, now);
         allocation.extend(request.number(attribute::LIFETIME), now);
         let answer = allocated(request, &allocation, now);
-        self.quota.take(&allocation.viewer, from.address.ip());
+        self.quota.take(&allocation.grant.viewer, from.address.ip());
         self.by_port.insert(port, from);
         self.allocations.insert(from, allocation);
         Ok(answer)
@@ -224,7 +224,7 @@ impl<H> Turn<H> {
         let Asked { from, signer, now, .. } = *asked;
         let live = self.allocations.get_mut(&from).filter(|allocation| allocation.expires_at > now);
         let allocation = live.ok_or(Refusal::NoAllocation)?;
-        if allocation.username == signer.username { Ok(allocation) } else { Err(Refusal::OtherUser) }
+        if allocation.grant.username == signer.username { Ok(allocation) } else { Err(Refusal::OtherUser) }
     }
 
     fn check_peer(&self, address: IpAddr) -> Result<(), Refusal> {
@@ -283,7 +283,7 @@ impl<H> Turn<H> {
         if !allocation.permits(peer.ip(), now) || !allocation.passes(payload.len(), now) {
             return Next::Nothing;
         }
-        let relayed = allocation.relayed;
+        let relayed = allocation.grant.relayed;
         // Nothing on the relay's own address is reached but relayed addresses, whatever listens there.
         if peer.ip() == terms.address {
             let delivered = self.deliver(peer.port(), relayed, payload, now);
@@ -297,7 +297,7 @@ impl<H> Turn<H> {
             return Next::Nothing;
         }
         self.allocations.get(&from).map_or(Next::Nothing, |allocation| Next::ToPeer {
-            via: &allocation.handle,
+            via: &allocation.grant.handle,
             to: peer,
             payload,
         })
@@ -313,19 +313,23 @@ impl<H> Turn<H> {
     ) -> Option<(&H, Client, Vec<u8>)> {
         let allocation = self.allocations.get_mut(self.by_port.get(&port)?)?;
         let bytes = allocation.wrap(peer, payload, now).filter(|_| allocation.expires_at > now)?;
-        allocation.passes(payload.len(), now).then_some((&allocation.handle, allocation.client, bytes))
+        allocation.passes(payload.len(), now).then_some((
+            &allocation.grant.handle,
+            allocation.grant.client,
+            bytes,
+        ))
     }
 
     pub(super) fn remove(&mut self, client: Client) {
         if let Some(allocation) = self.allocations.remove(&client) {
-            self.by_port.remove(&allocation.relayed.port());
-            self.quota.give_back(&allocation.viewer, client.address.ip());
+            self.by_port.remove(&allocation.grant.relayed.port());
+            self.quota.give_back(&allocation.grant.viewer, client.address.ip());
         }
     }
 
     pub(super) fn expire(&mut self, now: Instant) {
         let late = self.allocations.values().filter(|allocation| allocation.expires_at <= now);
-        let late: Vec<Client> = late.map(|allocation| allocation.client).collect();
+        let late: Vec<Client> = late.map(|allocation| allocation.grant.client).collect();
         for client in late {
             self.remove(client);
         }
@@ -334,9 +338,9 @@ impl<H> Turn<H> {
 
 fn allocated<H>(request: &Message<'_>, allocation: &Allocation<H>, now: Instant) -> Writer {
     Writer::success(request)
-        .address(attribute::XOR_RELAYED_ADDRESS, allocation.relayed)
+        .address(attribute::XOR_RELAYED_ADDRESS, allocation.grant.relayed)
         .attribute(attribute::LIFETIME, &allocation.rest(now).to_be_bytes())
-        .address(attribute::XOR_MAPPED_ADDRESS, allocation.client.address)
+        .address(attribute::XOR_MAPPED_ADDRESS, allocation.grant.client.address)
 }
 
 /// Names what was not understood.

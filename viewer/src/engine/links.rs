@@ -28,6 +28,11 @@ impl<S: Shell> Engine<S> {
                     viewer.session.link_opened(peer, now);
                 }
             }
+            ConnectionEvent::Route(route) => {
+                if let Some(viewer) = self.viewer.as_mut().filter(|_| self.links.contains_key(&peer)) {
+                    viewer.session.set_route(peer, route, now);
+                }
+            }
             ConnectionEvent::Failed => {
                 self.connections.handle(ConnectionCommand::Close(peer), now);
                 self.forget_link(peer, now);

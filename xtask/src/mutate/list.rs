@@ -141,6 +141,27 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         noticed_by: (SESSION, "a_polluter_is_dropped_and_nothing_wrong_is_appended"),
     },
     Mutation {
+        what: "media is asked for over the relay",
+        file: "peer/routes.rs",
+        from: "Some(Route::Relayed) => !self.has_server()",
+        to: "Some(Route::Relayed) => true",
+        noticed_by: (OVERLAY, "relayed::a_relayed_neighbour_is_asked_for_nothing_while_there_is_the_server"),
+    },
+    Mutation {
+        what: "who is reached by the relay alone offers slots",
+        file: "peer/children.rs",
+        from: "if self.is_behind_the_relay()",
+        to: "if false",
+        noticed_by: (OVERLAY, "relayed::who_is_reached_by_the_relay_alone_has_room_for_nobody"),
+    },
+    Mutation {
+        what: "any number of links is relayed",
+        file: "neighbours/routes.rs",
+        from: "route == Route::Direct || n_relayed <= RELAYED_LIMIT",
+        to: "true",
+        noticed_by: (OVERLAY, "relayed::relayed_links_are_few"),
+    },
+    Mutation {
         what: "a late playhead stays late",
         file: "playhead.rs",
         from: "rate_for(error)",

@@ -196,7 +196,7 @@ impl Peer {
         if self.config.role == Role::Server {
             return;
         }
-        let (moment, reach) = (self.moment(now), self.reach(now));
+        let (moment, reach) = (self.moment(now), self.suppliers(now));
         let Some(film) = &mut self.film else { return };
         let orders = film.plan(&moment, &reach);
         self.carry_out(orders, now);
@@ -243,10 +243,15 @@ impl Peer {
         able.map(|(peer, link)| (peer, link.rtt_or_guess())).collect()
     }
 
+    /// Of these, whom to ask for media.
+    fn suppliers(&self, now: Instant) -> Reach {
+        self.reach(now).into_iter().filter(|(peer, _)| self.may_bring_media(*peer)).collect()
+    }
+
     /// Asks for the pages of the index: first the one that is on screen.
     fn ask_index(&mut self, now: Instant) {
         let moment = self.moment(now);
-        let reach = self.reach(now);
+        let reach = self.suppliers(now);
         let Some(film) = &self.film else { return };
         let epoch = film.epoch();
         let reels = film.reels().iter().enumerate();

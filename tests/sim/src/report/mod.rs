@@ -100,6 +100,8 @@ pub struct ServerReport {
     pub startup: f64,
     /// Of the mean: descriptors, catalogs and control.
     pub other: f64,
+    /// Of the mean: what its relay passed on.
+    pub relayed: f64,
     /// The mean as a share of what all viewers demand.
     pub share_of_demand: f64,
 }

@@ -128,12 +128,13 @@ impl Renditions {
 impl ServerReport {
     fn row(&self) -> String {
         format!(
-            "{:.2} copies ({:.2} pushed, {:.2} repair, {:.2} start-up, {:.2} other), peak {:.2}; {:.4} of demand",
+            "{:.2} copies ({:.2} pushed, {:.2} repair, {:.2} start-up, {:.2} other, {:.2} relayed), peak {:.2}; {:.4} of demand",
             self.copies,
             self.pushed,
             self.repair,
             self.startup,
             self.other,
+            self.relayed,
             self.copies_peak,
             self.share_of_demand
         )

@@ -172,6 +172,7 @@ impl Totals {
             repair: copies(sent.repair),
             startup: copies(sent.startup),
             other: copies(sent.other),
+            relayed: copies(world.relay.total_len),
             share_of_demand: ratio(world.server_len as f64 * 8.0, self.demand(world)),
         }
     }

@@ -15,7 +15,7 @@ macro_rules! built_in {
 }
 
 /// The built-in scenarios by name.
-const FILES: [(&str, &str); 31] = built_in![
+const FILES: [(&str, &str); 32] = built_in![
     "first-light",
     "kill-feeder",
     "budget",
@@ -39,6 +39,7 @@ const FILES: [(&str, &str); 31] = built_in![
     "capacity",
     "load-90",
     "offload",
+    "relayed",
     "half-dies",
     "polluters",
     "freeriders",

@@ -145,6 +145,9 @@ pub struct Network {
     /// What stands between viewers and others that connect to them; left out, all can connect.
     #[serde(default)]
     pub nats: Nats,
+    /// Whether viewers that cannot connect are linked by the server's relay, whose bytes are the server's.
+    #[serde(default)]
+    pub has_relay: bool,
     /// Of the packets, how many are lost, in hundredths.
     #[serde(default)]
     pub loss_percent: f64,

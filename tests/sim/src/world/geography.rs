@@ -25,6 +25,9 @@ impl World {
 
     /// Round trip between two, the same for the whole run.
     pub(super) fn rtt(&self, a: PeerId, b: PeerId) -> u64 {
+        if self.is_relayed(a, b) {
+            return self.rtt(a, PeerId::SERVER) + self.rtt(b, PeerId::SERVER);
+        }
         match (&self.scenario.network.round_trip, self.nodes.get(index_of(a)), self.nodes.get(index_of(b))) {
             (RoundTrips::Map {}, Some(a), Some(b)) => a.home.round_trip(&b.home),
             _ => self.population().round_trip(a, b),

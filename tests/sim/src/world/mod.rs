@@ -9,6 +9,7 @@ mod geography;
 mod invariants;
 mod judging;
 mod people;
+mod relay;
 mod traffic;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -20,6 +21,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use alive::Alive;
+use relay::Relay;
 
 use crate::broadcast::{Broadcast, micros};
 use crate::library::Library;
@@ -40,6 +42,8 @@ const CLOCK_INTERVAL: u64 = 10_000_000;
 const DEATH_NOTICED: u64 = 20_000_000;
 /// ICE gives up after so long.
 const CONNECT_FAILED: u64 = 6_000_000;
+/// Where no UDP passes, a browser waits so long for it in vain before it goes to the relay by TCP (measured).
+const UDP_AWAITED: u64 = 6_000_000;
 /// Round trips between two viewers until data flows: one of ICE checks, two of DTLS 1.2, one of SCTP, whose second one
 /// carries data already.
 const CONNECT_ROUND_TRIPS: u64 = 4;
@@ -89,6 +93,7 @@ pub struct World {
     server_second: usize,
     pub(crate) busiest_second: usize,
     pub(crate) server_len: u64,
+    pub(crate) relay: Relay,
     pub(crate) recoveries: Vec<u64>,
     pub(crate) violations: Vec<String>,
     traced: Option<PeerId>,
@@ -109,6 +114,7 @@ enum Event {
     PlayerTick(PeerId),
     Clock(PeerId),
     Uplink(PeerId),
+    AtRelay(Box<Packet>),
     AtDownlink(Box<Packet>),
     Arrive(Box<Packet>),
     OpenLink(PeerId, PeerId),
@@ -149,6 +155,7 @@ impl World {
             server_second: 0,
             busiest_second: 0,
             server_len: 0,
+            relay: Relay::new(scenario.budget()),
             recoveries: Vec::new(),
             violations: Vec::new(),
             traced: None,
@@ -179,6 +186,7 @@ impl World {
             if self.now / 1_000_000 > second {
                 second = self.now / 1_000_000;
                 self.census(second);
+                self.share_with_relay();
                 self.check_circles();
                 progress(Progress { seconds: second, n_events: self.n_events });
             }
@@ -232,6 +240,7 @@ impl World {
             Event::PlayerTick(id) => self.player_tick(id),
             Event::Clock(id) => self.clock(id),
             Event::Uplink(id) => self.uplink_free(id),
+            Event::AtRelay(packet) => self.at_relay(packet),
             Event::AtDownlink(packet) => self.at_downlink(packet),
             Event::Arrive(packet) => self.arrive(*packet),
             Event::OpenLink(a, b) => self.open_link(a, b),

@@ -1,11 +1,12 @@
 //! Messages and links.
 
-use cardume_swarm::{Input, Offence, Outgoing, PartFacts};
+use cardume_swarm::{Input, Offence, Outgoing, PartFacts, Route};
 use cardume_wire::link::Control;
 use cardume_wire::{BlockId, PeerId};
 
 use super::{
-    CLOSING, CONNECT_FAILED, CONNECT_ROUND_TRIPS, Event, HEADER_LEN, INSTANT, TRACKER, World, index_of,
+    CLOSING, CONNECT_FAILED, CONNECT_ROUND_TRIPS, Event, HEADER_LEN, INSTANT, TRACKER, UDP_AWAITED, World,
+    index_of,
 };
 use crate::Manners;
 use crate::broadcast::{captured_end, micros};
@@ -68,10 +69,16 @@ impl World {
                 link.arrives_at = arrives_at;
             }
         }
-        self.schedule(arrives_at, Event::AtDownlink(packet));
+        if self.is_relayed(packet.from, packet.to) {
+            let rest = self.rtt(packet.to, PeerId::SERVER) / 2;
+            self.schedule(arrives_at - rest, Event::AtRelay(packet));
+        } else {
+            self.schedule(arrives_at, Event::AtDownlink(packet));
+        }
     }
 
     pub(super) fn at_downlink(&mut self, packet: Box<Packet>) {
+        self.leave_relay(&packet);
         let through_at = self.nodes[index_of(packet.to)].downlink.take(packet.len, self.now);
         if through_at - self.now < INSTANT {
             self.dispatch(Event::Arrive(packet));
@@ -169,7 +176,7 @@ impl World {
         // The tracker passes on nothing of an evicted one, neither its offer nor its answer.
         let have_tracker = self.has_tracker(from) && self.has_tracker(to);
         let is_introduced = have_tracker && !self.is_shunned(from) && !self.is_shunned(to);
-        if !is_there || !self.is_connectable(from, to) || !is_introduced {
+        if !is_there || !self.can_link(from, to) || !is_introduced {
             let wait = if is_there { CONNECT_FAILED } else { TRACKER * 3 };
             self.schedule(self.now + wait, Event::ConnectFailed(from, to));
             return;
@@ -187,7 +194,9 @@ impl World {
             + self.rtt(to, PeerId::SERVER)
             + CONNECT_ROUND_TRIPS * self.rtt(from, to)
             + TRACKER;
-        self.schedule(self.now + time, Event::OpenLink(from, to));
+        let is_blocked = [from, to].iter().any(|end| self.population().is_blocked(*end));
+        let wait = if is_blocked { UDP_AWAITED } else { 0 };
+        self.schedule(self.now + time + wait, Event::OpenLink(from, to));
     }
 
     /// Says so much by way of a neighbour of both as an offer or an answer says.
@@ -200,7 +209,7 @@ impl World {
         if !text.starts_with(OFFER) {
             let open_at = self.now + CONNECT_ROUND_TRIPS * self.rtt(at, from);
             self.schedule(open_at, Event::OpenLink(at, from));
-        } else if self.is_connectable(at, from) {
+        } else if self.can_link(at, from) {
             self.introduce(at, from, ANSWER);
         }
     }
@@ -217,7 +226,13 @@ impl World {
         self.stand_link(a, b);
         for (at, peer) in [(a, b), (b, a)] {
             self.input(at, Input::LinkOpened { peer });
+            let route = if self.is_relayed(at, peer) { Route::Relayed } else { Route::Direct };
+            self.input(at, Input::Route { peer, route });
         }
+    }
+
+    fn can_link(&self, a: PeerId, b: PeerId) -> bool {
+        self.is_connectable(a, b) || self.is_relayed(a, b)
     }
 
     pub(super) fn stand_link(&mut self, a: PeerId, b: PeerId) {
@@ -261,7 +276,7 @@ impl World {
         }
     }
 
-    fn account_server(&mut self, len: usize) {
+    pub(super) fn account_server(&mut self, len: usize) {
         let now = self.now;
         self.server_len += len as u64;
         self.measures.second(now).server_len += len as u64;
@@ -272,7 +287,9 @@ impl World {
         }
         self.busiest_second = self.busiest_second.max(self.server_second);
         let second = self.server_second as u64 * 8;
-        if self.scenario.budget().is_some_and(|budget| second > budget) {
+        // The gate that holds both to the budget together, and loses what is too much, is not modelled.
+        let is_alone = !self.scenario.network.has_relay;
+        if is_alone && self.scenario.budget().is_some_and(|budget| second > budget) {
             self.violate(&format!("the server sends {second} bits in a second"));
         }
     }
