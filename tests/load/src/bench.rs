@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::ours::Ours;
-use crate::{idle, siege, torrent, viewers};
+use crate::{idle, secure, siege, torrent, viewers};
 
 /// Offers of each announce and bytes of each description, as others have been measured.
 const SETTINGS: [(usize, usize); 3] = [(5, 1000), (10, 50), (0, 0)];
@@ -60,13 +60,20 @@ pub(crate) async fn run(options: Options) -> Result<String> {
     let idle_viewers = idle::run(idle::Options::viewers(ours.url(""), ours.pid(), CONNECTIONS / 4)).await?;
     eprintln!("cardume: hostile clients beside others");
     let siege = siege::run(siege::Options::of(mine.url.clone(), ours.pid(), options.seconds)).await?;
+    drop(ours);
+    eprintln!("cardume: idle connections over TLS");
+    let idle_tls = secure::run(secure::Options::of(options.tracker, CONNECTIONS / 4)).await?;
     if options.json {
         let all = json!({
-            "bench": "tracker", "rows": rows, "viewers": viewers, "idle_viewers": idle_viewers, "siege": siege,
+            "bench": "tracker", "rows": rows, "viewers": viewers, "idle_viewers": idle_viewers, "idle_tls": idle_tls,
+            "siege": siege,
         });
         return Ok(all.to_string());
     }
-    Ok(format!("{}\nour own signalling:\n{viewers}\n{idle_viewers}\nbesieged:\n{siege:#}", table(&rows)))
+    let table = table(&rows);
+    Ok(format!(
+        "{table}\nour own signalling:\n{viewers}\n{idle_viewers}\nover TLS:\n{idle_tls}\nbesieged:\n{siege:#}"
+    ))
 }
 
 async fn measure(tracker: &Other, seconds: u64) -> Result<Value> {

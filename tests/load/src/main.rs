@@ -10,6 +10,7 @@ mod memory;
 mod ours;
 mod pace;
 mod relay;
+mod secure;
 mod siege;
 mod socket;
 mod tally;
@@ -30,6 +31,8 @@ enum Command {
     Viewers(viewers::Options),
     /// Connections that do nothing, and what they cost in memory.
     Idle(idle::Options),
+    /// The same over TLS, at a tracker of our own.
+    Secure(secure::Options),
     /// Very many connections for long, with announces and churn: whether memory stays flat.
     Hold(hold::Options),
     /// Hostile clients beside others, and what these notice.
@@ -53,6 +56,7 @@ async fn main() -> Result<()> {
         Command::Torrent(options) => torrent::run(options).await?.to_string(),
         Command::Viewers(options) => viewers::run(options).await?.to_string(),
         Command::Idle(options) => idle::run(options).await?.to_string(),
+        Command::Secure(options) => secure::run(options).await?.to_string(),
         Command::Hold(options) => hold::run(options).await?.to_string(),
         Command::Siege(options) => siege::run(options).await?.to_string(),
         Command::Cluster(options) => cluster::run(options).await?,

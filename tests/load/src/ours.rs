@@ -1,6 +1,6 @@
 //! The tracker that is measured.
 
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -74,19 +74,8 @@ impl Ours {
             .stdout(Stdio::null());
         let child = processors.start(&mut command)?;
         let ours = Self { child, port, directory, processors };
-        ours.wait()?;
+        until_listening((Ipv4Addr::LOCALHOST, port).into())?;
         Ok(ours)
-    }
-
-    fn wait(&self) -> Result<()> {
-        let started_at = Instant::now();
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
-            if started_at.elapsed() > START_LIMIT {
-                bail!("the tracker does not listen");
-            }
-            std::thread::yield_now();
-        }
-        Ok(())
     }
 
     /// Starts another program on its processor.
@@ -103,6 +92,18 @@ impl Ours {
     pub(crate) fn url(&self, path: &str) -> String {
         format!("ws://127.0.0.1:{}{path}", self.port)
     }
+}
+
+/// Waits until somebody listens there: a tracker opens its ports one after another.
+pub(crate) fn until_listening(address: SocketAddr) -> Result<()> {
+    let started_at = Instant::now();
+    while TcpStream::connect(address).is_err() {
+        if started_at.elapsed() > START_LIMIT {
+            bail!("the tracker does not listen at {address}");
+        }
+        std::thread::yield_now();
+    }
+    Ok(())
 }
 
 impl Drop for Ours {
