@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::channel::{Channel, ChannelEnd, ChannelSetup, Channels, Programme};
-use crate::cluster::{Cluster, ClusterError};
+use crate::cluster::{self, Cluster, ClusterError, Rooms};
 use crate::config::{ChannelConfig, Config, DEMO_CHANNEL, TARGET_LATENCY_DEFAULT};
 use crate::demo;
 use crate::egress::{self, Readers, Relayed, Writer};
@@ -100,7 +100,7 @@ pub struct Tracker {
     addresses: Addresses,
     stun_address: Option<SocketAddr>,
     stream_keys: Vec<StreamKey>,
-    live: Live,
+    live: Arc<Live>,
     /// `None` without a monthly quota.
     egress_writer: Option<Writer>,
     stop: CancellationToken,
@@ -133,8 +133,8 @@ impl Tracker {
         };
         let (readers, relayed) = (Readers::new(Arc::clone(&budget)), Relayed::new(budget));
         let relay = start_relay(&config, &relayed, &common).await?;
-        let abroad = cluster.as_ref().map(Cluster::abroad);
-        let live = Live::new(&config, channels, common, relay.ice_servers(), abroad)?;
+        let (abroad, meter) = (cluster.as_ref().map(Cluster::abroad), cluster.as_ref().map(Cluster::meter));
+        let live = Arc::new(Live::new(&config, channels, common, relay.ice_servers(), abroad)?);
         open_channels(&live, ends, cluster)?;
         tasks.spawn(egress::govern(Arc::clone(&readers), stop.clone()));
         let reading = (live.channels.clone(), Arc::clone(&store), stop.clone());
@@ -149,6 +149,7 @@ impl Tracker {
                 stop: stop.clone(),
             },
             servers: Arc::clone(&live.servers),
+            cluster: meter,
             readers,
             relayed,
             announces: live.announces.clone(),
@@ -247,17 +248,44 @@ async fn start_relay(config: &Config, egress: &Arc<Relayed>, common: &Common) ->
 }
 
 /// Starts what the channels need, and the node's part in its cluster, if it has one.
-fn open_channels(live: &Live, ends: Vec<ChannelEnd>, cluster: Option<Cluster>) -> Result<(), StartError> {
+fn open_channels(
+    live: &Arc<Live>,
+    ends: Vec<ChannelEnd>,
+    cluster: Option<Cluster>,
+) -> Result<(), StartError> {
+    if let Some(cluster) = &cluster {
+        live.join_cluster(cluster.outlets());
+    }
     for end in ends {
-        let cluster = cluster.as_ref().filter(|_| end.channel().is_for_senders());
-        let outlet = cluster.map(|cluster| cluster.outlet(end.channel().id()));
-        live.open(end, outlet)?;
+        live.open(end)?;
     }
     if let Some(cluster) = cluster {
         let Common { stop, tasks, .. } = &live.common;
-        cluster.run(&live.channels, &live.registry, &live.servers, (stop, tasks));
+        let rooms = Rooms {
+            channels: live.channels.clone(),
+            registry: Arc::clone(&live.registry),
+            servers: Arc::clone(&live.servers),
+            adopt: adopt_into(live),
+        };
+        cluster.run(rooms, (stop, tasks));
     }
     Ok(())
+}
+
+/// Keeps a running tracker to the cluster's channels, while there is one.
+fn adopt_into(live: &Arc<Live>) -> cluster::Adopt {
+    let live = Arc::downgrade(live);
+    Box::new(move |channels| {
+        let adopted = live.upgrade().map(|live| live.adopt_channels(channels));
+        match adopted {
+            Some(Ok(Reloaded { waiting, added, .. })) => {
+                let added: Vec<_> = added.iter().map(|key| key.channel.id.as_str()).collect();
+                tracing::info!(?added, ?waiting, "the cluster's channels changed");
+            }
+            Some(Err(error)) => tracing::error!("the cluster's channels cannot be taken over: {error}"),
+            None => {}
+        }
+    })
 }
 
 fn demo_channel(config: &Config, channels: &Channels) -> Option<Arc<Channel>> {

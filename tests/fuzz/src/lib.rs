@@ -24,7 +24,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     Target { name: "link", run: targets::link, seeds: seeds::link },
     Target { name: "signal", run: targets::signal, seeds: seeds::signal },
     Target { name: "cutter", run: targets::cutter, seeds: seeds::cutter },
@@ -35,4 +35,5 @@ pub const TARGETS: [Target; 10] = [
     Target { name: "film", run: film::film, seeds: film::scripts },
     Target { name: "webtorrent", run: targets::webtorrent, seeds: seeds::webtorrent },
     Target { name: "relay", run: targets::relay, seeds: cardume::relay::fuzzing::seeds },
+    Target { name: "cluster", run: targets::cluster, seeds: cardume::cluster::fuzzing::seeds },
 ];

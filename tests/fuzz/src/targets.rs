@@ -69,6 +69,11 @@ pub fn relay(input: &[u8]) {
     cardume::relay::fuzzing::take(input);
 }
 
+/// What comes of other nodes is within limits, or is refused, and viewers hear nothing that only their own tracker says.
+pub fn cluster(input: &[u8]) {
+    cardume::cluster::fuzzing::take(input);
+}
+
 /// A push is cut the same in pieces of any length (the first byte says which), and each chunk, put behind its track's
 /// init segment, is cut to itself.
 pub fn cutter(input: &[u8]) {

@@ -90,6 +90,11 @@ fn what_clients_of_the_relay_send_keeps_its_promises() {
 }
 
 #[test]
+fn what_other_nodes_send_keeps_its_promises() {
+    smoke("cluster");
+}
+
+#[test]
 fn seeds_get_past_the_first_check() {
     use cardume_media::{Cutter, Descriptor};
     let cut = |push: &Vec<u8>| Cutter::new().push(&push[1..]).is_ok();

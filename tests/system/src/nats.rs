@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::until;
@@ -35,6 +36,20 @@ impl NatsServer {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
             child.wait().unwrap();
+        }
+    }
+
+    /// Publishes a message, as anybody can who reaches it.
+    pub async fn publish(&self, subject: &str, payload: &str) {
+        let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await.unwrap();
+        let command = format!("CONNECT {{}}\r\nPUB {subject} {}\r\n{payload}\r\nPING\r\n", payload.len());
+        socket.write_all(command.as_bytes()).await.unwrap();
+        let mut said = String::new();
+        while !said.contains("PONG") {
+            let mut bytes = [0; 1024];
+            let len = socket.read(&mut bytes).await.unwrap();
+            assert!(len > 0, "NATS hung up: {said}");
+            said += &String::from_utf8_lossy(&bytes[..len]);
         }
     }
 

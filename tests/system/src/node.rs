@@ -14,7 +14,8 @@ use crate::{NatsServer, TestTracker};
 pub struct TestNode {
     tracker: Option<TestTracker>,
     runtime: Option<Runtime>,
-    _directory: TempDir,
+    directory: TempDir,
+    nats: String,
 }
 
 impl TestNode {
@@ -22,10 +23,16 @@ impl TestNode {
     pub async fn start(nats: &NatsServer, toml: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let (path, toml) = (directory.path().to_owned(), format!("nats = {:?}\n{toml}", nats.url()));
+        let nats = format!("nats = {:?}", nats.url());
+        let (path, toml) = (directory.path().to_owned(), format!("{nats}\n{toml}"));
         let starting = runtime.spawn(async move { TestTracker::start_in(&path, &toml).await });
         let tracker = Some(starting.await.unwrap());
-        Self { tracker, runtime: Some(runtime), _directory: directory }
+        Self { tracker, runtime: Some(runtime), directory, nats }
+    }
+
+    /// Gives it these lines instead of those that it has.
+    pub fn reload(&self, toml: &str) {
+        self.tracker().reload(&self.directory, &format!("{}\n{toml}", self.nats));
     }
 
     /// Where HTTP is served.

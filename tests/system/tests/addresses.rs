@@ -56,6 +56,7 @@ async fn serve_to(address: &str, store: &Arc<Store>) -> SocketAddr {
         servers.start(end, Ties { banned, doubted, outlet: None }, &common).unwrap();
     }
     let routes = http::router(Http {
+        cluster: None,
         channels,
         signalling: Signalling {
             registry,

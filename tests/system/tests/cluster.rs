@@ -207,6 +207,32 @@ async fn an_encoder_whose_node_dies_goes_on_at_another() {
 }
 
 #[tokio::test]
+async fn an_encoder_whose_node_died_need_not_wait_for_its_silence() {
+    let nats = NatsServer::start().await;
+    let (a, b) = (TestNode::start(&nats, "").await, TestNode::start(&nats, "").await);
+    tokio::spawn(send_for_ever(a.channel("live").broadcast(tracks()).unwrap(), PART_LEN));
+    until("the other node hears of it", async || is_live(&b).await).await;
+    drop(a);
+    assert_eq!(b.channel("live").reserve().unwrap_err(), BroadcastError::Busy, "it is not known to be dead");
+    within("it is asked", b.channel("live").claim()).await.unwrap();
+    until("it is dead for all", async || !is_live(&b).await).await;
+}
+
+#[tokio::test]
+async fn a_living_node_keeps_its_channel_as_long_as_its_encoder_stays() {
+    let nats = NatsServer::start().await;
+    let (a, b) = (TestNode::start(&nats, "").await, TestNode::start(&nats, "").await);
+    let sending = tokio::spawn(send_for_ever(a.channel("live").broadcast(tracks()).unwrap(), PART_LEN));
+    until("the other node hears of it", async || is_live(&b).await).await;
+    let refused = within("it is asked", b.channel("live").claim()).await;
+    assert_eq!(refused.unwrap_err(), BroadcastError::Busy);
+    assert!(!sending.is_finished());
+    sending.abort();
+    // Its word that it is off air may come before or after the question.
+    within("it is asked again", b.channel("live").claim()).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_channel_is_free_at_once_when_its_node_goes_down_in_order() {
     let nats = NatsServer::start().await;
     let (a, b) = (TestNode::start(&nats, "").await, TestNode::start(&nats, "").await);
@@ -254,6 +280,79 @@ async fn of_two_broadcasts_begun_apart_the_newer_one_lasts() {
     let (_, error) = within("the older one ends", older).await.unwrap();
     assert_eq!(error, BroadcastError::Busy);
     viewer.watch_until("the newer one", |viewer| viewer.attached.len() == 2).await;
+}
+
+#[tokio::test]
+async fn an_offer_to_a_viewer_of_a_dead_node_comes_back() {
+    let nats = NatsServer::start().await;
+    let (a, b) = (TestNode::start(&nats, "").await, TestNode::start(&nats, "").await);
+    let (mut ann, _) = SignalClient::join(a.http(), "live").await;
+    let (_bob, welcome) = SignalClient::join(b.http(), "live").await;
+    let bob = welcome.peer_id;
+    meet(&mut ann, bob).await;
+    drop(b);
+    // At once, or, if NATS had not noticed yet and took it, when the node counts as dead.
+    ann.say(&FromViewer::Offer { to: bob, sdp: "v=0".to_owned() }).await;
+    let gone = async { while ann.hear().await != (FromTracker::Gone { peer: bob }) {} };
+    within("the offer comes back", gone).await;
+}
+
+#[tokio::test]
+async fn what_is_added_at_one_node_is_at_the_others_and_what_is_taken_from_the_list_is_nowhere() {
+    let nats = NatsServer::start().await;
+    let (a, b) = (TestNode::start(&nats, "").await, TestNode::start(&nats, "").await);
+    a.reload(
+        "[[channel]]\nid = \"live\"\n[[channel]]\nid = \"extra\"\ntitle = \"More\"\nkey = \"extra-key-1\"",
+    );
+    let has = async |node: &TestNode| get(node.http(), "/v1/channels/extra").await.status == 200;
+    until("the node itself has it", async || has(&a).await).await;
+    until("the other node has it", async || has(&b).await).await;
+    let channel = b.tracker().tracker.channels().find_by_key("extra-key-1").unwrap();
+    tokio::spawn(send_for_ever(channel.broadcast(tracks()).unwrap(), PART_LEN));
+    let (signal, welcome) = SignalClient::join(a.http(), "extra").await;
+    let mut viewer = LinkViewer::over(signal, &welcome);
+    viewer.watch_until("its media at the first node", |viewer| viewer.appended.len() >= 5).await;
+    assert_genuine(&viewer);
+
+    nats.publish("$KV.cardume.channels", "[{\"id\":\"live\",\"title\":\"Renamed\"}]").await;
+    for node in [&a, &b] {
+        until("the channel is gone", async || !has(node).await).await;
+        assert_eq!(get(node.http(), "/v1/channels/live").await.json()["title"], "Renamed");
+    }
+    viewer.watch_until("the end of its socket", |viewer| viewer.is_closed).await;
+}
+
+#[tokio::test]
+async fn who_asks_a_node_for_another_ones_film_is_told_why_it_is_not_here() {
+    let nats = NatsServer::start().await;
+    let node = TestNode::start(&nats, "").await;
+    let mut signal = SignalClient::ask(node.http(), &SignalClient::wish("film", None)).await;
+    let FromTracker::Error { message, .. } = signal.hear().await else { panic!("no error") };
+    assert!(message.contains("only the node that has its file"), "{message}");
+}
+
+#[tokio::test]
+async fn metrics_tell_of_nats_and_of_other_nodes() {
+    let mut nats = NatsServer::start().await;
+    let (a, b) = (TestNode::start(&nats, "").await, TestNode::start(&nats, "").await);
+    tokio::spawn(send_for_ever(a.channel("live").broadcast(tracks()).unwrap(), PART_LEN));
+    let (mut viewer, _) = watch(&b).await;
+    viewer.watch_until("media", |viewer| viewer.appended.len() >= 3).await;
+    let value = async |node: &TestNode, name: &str| -> f64 {
+        let page = get(node.http(), "/metrics").await.body;
+        let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+        line.unwrap_or_else(|| panic!("no {name} in {page}"))
+    };
+    let (connected, nodes) = ("cardume_nats_connected", "cardume_cluster_nodes");
+    assert!(value(&a, connected).await > 0.5 && value(&b, nodes).await > 0.5);
+    assert!(value(&a, "cardume_cluster_sent_total{kind=\"media\"}").await >= 1.0);
+    assert!(value(&b, "cardume_cluster_received_total{kind=\"media\"}").await >= 1.0);
+    nats.kill();
+    until("the node notices", async || value(&a, connected).await < 0.5).await;
+    until("what it cannot send is counted", async || {
+        value(&a, "cardume_cluster_lost_total{kind=\"control\"}").await >= 1.0
+    })
+    .await;
 }
 
 #[tokio::test]

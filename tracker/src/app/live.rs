@@ -1,7 +1,7 @@
 //! What a running tracker can be told anew, without a connection being dropped for it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use cardume_webtorrent::Swarms;
 use cardume_wire::ChannelId;
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::keys::{Effect, KEYS};
 use super::{StreamKey, live_setup, stream_key};
 use crate::channel::{ChannelEnd, ChannelSetup, Channels};
-use crate::cluster::Outlet;
+use crate::cluster::Outlets;
 use crate::config::{ChannelConfig, Config, DEMO_CHANNEL};
 use crate::door::Door;
 use crate::http::{Addresses, Announces, Entrance};
@@ -66,6 +66,8 @@ pub(super) struct Live {
     pub(super) ice_servers: IceServers,
     /// Ends what belongs to one channel.
     pub(super) stops: Mutex<BTreeMap<ChannelId, CancellationToken>>,
+    /// Empty without other nodes.
+    outlets: OnceLock<Outlets>,
 }
 
 /// What is to be done about the channels.
@@ -119,6 +121,7 @@ impl Live {
             config: Mutex::new(config.clone()),
             servers: Arc::default(),
             stops: Mutex::default(),
+            outlets: OnceLock::new(),
             channels,
             common,
             door,
@@ -126,9 +129,19 @@ impl Live {
         })
     }
 
+    /// There are other nodes, for channels that are opened from now on.
+    pub(super) fn join_cluster(&self, outlets: Outlets) {
+        self.outlets.get_or_init(|| outlets);
+    }
+
     /// Starts what a channel of the table needs; with a way to other nodes, if there are any.
-    pub(super) fn open(&self, end: ChannelEnd, outlet: Option<Outlet>) -> Result<(), getrandom::Error> {
+    pub(super) fn open(&self, end: ChannelEnd) -> Result<(), getrandom::Error> {
         let id = end.channel().id().clone();
+        let outlets = self.outlets.get().filter(|_| end.channel().is_for_senders());
+        let outlet = outlets.map(|outlets| outlets.of(&id));
+        if let Some(outlet) = &outlet {
+            end.channel().set_referee(Arc::new(outlet.clone()));
+        }
         let common = Common { stop: self.common.stop.child_token(), ..self.common.clone() };
         // Whom signalling has evicted, the server peer does not feed.
         let banned = self.registry.evicted(&id);
@@ -144,7 +157,10 @@ impl Live {
     /// Takes over what can be changed now.
     pub(super) fn reload(&self, new: &Config) -> Result<Reloaded, ReloadError> {
         let mut old = lock(&self.config);
-        // A cluster's nodes agree on its channels when they start.
+        if let Some(outlets) = self.outlets.get() {
+            outlets.propose(new.channel.clone());
+        }
+        // Which of its channels a cluster's nodes take over, and when, they agree on.
         let agreed = old.nats.is_some().then(|| Config { channel: old.channel.clone(), ..new.clone() });
         let new = agreed.as_ref().unwrap_or(new);
         // All that can fail comes first.
@@ -166,6 +182,19 @@ impl Live {
         // What waits for a restart is named again the next time.
         old.channel = channel;
         Ok(Reloaded { applied, waiting, added })
+    }
+
+    /// Takes over the channels that a cluster agreed on.
+    pub(super) fn adopt_channels(&self, channels: Vec<ChannelConfig>) -> Result<Reloaded, ReloadError> {
+        let mut old = lock(&self.config);
+        let new = Config { channel: channels, ..old.clone() };
+        let plan = self.plan_channels(&old, &new)?;
+        let (waiting, added) =
+            (plan.waiting.clone(), plan.added.iter().map(|(key, _)| key.clone()).collect());
+        let channel = plan.outcome(&old.channel);
+        self.change_channels(plan)?;
+        old.channel = channel;
+        Ok(Reloaded { applied: Vec::new(), waiting, added })
     }
 
     fn adopt(&self, new: &Config) {
@@ -231,7 +260,7 @@ impl Live {
         for (_, setup) in plan.added {
             let end = self.channels.add(setup);
             self.registry.add(end.channel());
-            self.open(end, None)?;
+            self.open(end)?;
         }
         Ok(())
     }

@@ -19,7 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use crate::film::FilmFile;
 use crate::window::Window;
 use elsewhere::Abroad;
-pub use elsewhere::Elsewhere;
+pub use elsewhere::{Elsewhere, Referee};
 
 /// Parts that may wait between a sender and the channel's server peer.
 ///

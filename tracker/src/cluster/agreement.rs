@@ -22,9 +22,27 @@ pub(super) async fn agree(
     config: &Config,
 ) -> Result<Vec<ChannelConfig>, ClusterError> {
     let channels = agree_on_channels(bucket, config).await?;
-    agree_on_secrets(bucket, store, &channels).await?;
-    store.keep_cluster(&to_json(&channels))?;
+    settle(bucket, store, &channels).await?;
     Ok(channels)
+}
+
+/// Agrees on the keys of these channels of the cluster, and remembers them.
+pub(super) async fn settle(
+    bucket: &Bucket,
+    store: &Store,
+    channels: &[ChannelConfig],
+) -> Result<(), ClusterError> {
+    agree_on_secrets(bucket, store, channels).await?;
+    Ok(store.keep_cluster(&to_json(channels))?)
+}
+
+/// The cluster's channels as the bucket has them; `None` when it has none.
+pub(super) async fn listed(
+    bucket: &Bucket,
+    config: &Config,
+) -> Result<Option<Vec<ChannelConfig>>, ClusterError> {
+    let Some(value) = bucket.read(CHANNELS_KEY).await?.value else { return Ok(None) };
+    Ok(Some(config.with_channels(parse(&value)?)?))
 }
 
 /// Puts into the bucket what it lost of all that; channels that were taken out of the list stay out. True when secrets of ours had
@@ -77,7 +95,11 @@ async fn agree_on_secret(bucket: &Bucket, store: &Store, name: SecretName<'_>) -
     Err(ClusterError::Contended(key))
 }
 
-async fn agree_on_channels(bucket: &Bucket, config: &Config) -> Result<Vec<ChannelConfig>, ClusterError> {
+/// The cluster's channels, and those of this configuration that it did not have.
+pub(super) async fn agree_on_channels(
+    bucket: &Bucket,
+    config: &Config,
+) -> Result<Vec<ChannelConfig>, ClusterError> {
     for _ in 0..TRY_LIMIT {
         let row = bucket.read(CHANNELS_KEY).await?;
         let known = row.value.as_ref().map_or_else(|| Ok(Vec::new()), |value| parse(value))?;
@@ -108,7 +130,7 @@ fn warn_of_differences(channels: &[ChannelConfig], ours: &[ChannelConfig]) {
     }
 }
 
-fn parse(value: &[u8]) -> Result<Vec<ChannelConfig>, ClusterError> {
+pub(super) fn parse(value: &[u8]) -> Result<Vec<ChannelConfig>, ClusterError> {
     serde_json::from_slice(value).map_err(|_| ClusterError::Damaged(CHANNELS_KEY.to_owned()))
 }
 

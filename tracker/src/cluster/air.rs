@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cardume_wire::{ChannelId, Epoch, TrackId};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::agreement::air_key;
 use super::bucket::Row;
-use super::nodes::SILENCE_LIMIT;
-use super::{Shared, parcel, subject};
+use super::{Shared, inquiry, parcel, subject};
+use crate::channel::Referee;
 use crate::clock::{unix_seconds, wall_time};
 use crate::node::NodeId;
 use crate::store::StoreError;
@@ -77,7 +79,13 @@ impl Outlet {
     /// A broadcast has begun.
     pub fn began(&self, epoch: Epoch) {
         self.shared.mine().insert(self.channel.clone(), epoch);
+        self.shared.taking().remove(&self.channel);
         self.shared.beat.notify_one();
+    }
+
+    /// What [`Outlet::take_air`] gave is not used.
+    pub fn forgo(&self) {
+        self.shared.taking().remove(&self.channel);
     }
 
     /// It has ended.
@@ -117,39 +125,23 @@ impl Outlet {
                 Err(error) => return Some(Err(error)),
             };
             let ours = Lease { node: self.shared.me, epoch, is_free: false };
-            if self.shared.bucket.replace(&key, &row, ours.to_json()).await.ok()? {
-                return Some(Ok(epoch));
+            // From the moment that others can read it.
+            self.shared.taking().insert(self.channel.clone());
+            match self.shared.bucket.replace(&key, &row, ours.to_json()).await {
+                Ok(true) => return Some(Ok(epoch)),
+                Ok(false) => self.forgo(),
+                Err(_) => {
+                    self.forgo();
+                    return None;
+                }
             }
         }
         None
     }
 
-    /// Whether the node that the lease names lives and is on air. One that took it a moment ago says so with its next beat, and
-    /// one that could not give it back says with its next that it is not.
+    /// Whether the node that the lease names lives and is on air, or about to be.
     async fn is_held(&self, lease: Lease) -> bool {
-        let Lease { node, is_free, .. } = lease;
-        if is_free || node == self.shared.me {
-            return false;
-        }
-        let n_beats = self.shared.nodes().n_beats(node);
-        let given_up_at = Instant::now() + SILENCE_LIMIT;
-        loop {
-            let mut news = Box::pin(self.shared.heard.notified());
-            news.as_mut().enable();
-            {
-                let nodes = self.shared.nodes();
-                if nodes.is_on_air(node, &self.channel) {
-                    return true;
-                }
-                let is_unknown = !nodes.has(node) && self.shared.connection.state().is_up_for(SILENCE_LIMIT);
-                if is_unknown || nodes.n_beats(node) > n_beats {
-                    return false;
-                }
-            }
-            if tokio::time::timeout_at(given_up_at, news).await.is_err() {
-                return false;
-            }
-        }
+        !lease.is_free && inquiry::has_on_air(&self.shared, lease.node, &self.channel).await
     }
 
     /// Above that of the last broadcast anybody knows of.
@@ -180,6 +172,22 @@ impl Outlet {
             // Whoever wrote meanwhile is heard by its beats.
             let _ = self.shared.bucket.replace(&key, &row, ours.to_json()).await;
         }
+    }
+}
+
+impl Referee for Outlet {
+    fn is_held(&self) -> BoxFuture<'_, bool> {
+        async {
+            // Who is said to have it changes while we ask.
+            for _ in 0..TRY_LIMIT {
+                let Some((node, _)) = self.shared.nodes().on_air(&self.channel) else { return false };
+                if inquiry::has_on_air(&self.shared, node, &self.channel).await {
+                    return true;
+                }
+            }
+            true
+        }
+        .boxed()
     }
 }
 

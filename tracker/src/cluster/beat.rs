@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::nodes::{BEAT_INTERVAL, BEAT_LEN_LIMIT, Beat};
 use super::{ClusterError, Shared, subject};
+use crate::node::NodeId;
 use crate::signal::Registry;
 
 /// How long the last beat may take to leave.
@@ -43,18 +44,20 @@ pub(super) async fn send(shared: Arc<Shared>, stop: CancellationToken) {
 pub(super) async fn hear(shared: Arc<Shared>) -> Result<(), ClusterError> {
     let mut beats = shared.subscribe(subject::ALL_NODES.to_owned()).await?;
     while let Some(message) = beats.next().await {
-        if message.payload.len() > BEAT_LEN_LIMIT {
-            continue;
-        }
-        let beat = serde_json::from_slice::<Beat>(&message.payload).ok();
-        let Some((node, beat)) = subject::last(&message.subject).zip(beat) else { continue };
+        let Some((node, beat)) = read(&message.subject, &message.payload) else { continue };
+        shared.received.count_small();
         let is_news = shared.nodes().hear(node, beat, Instant::now());
-        shared.heard.notify_waiters();
         if is_news {
             shared.news.notify_one();
         }
     }
     Ok(())
+}
+
+/// Whose beat it is, and the beat.
+pub(super) fn read(subject: &str, payload: &[u8]) -> Option<(NodeId, Beat)> {
+    let beat = serde_json::from_slice(payload).ok().filter(|_| payload.len() <= BEAT_LEN_LIMIT);
+    subject::last(subject).zip(beat)
 }
 
 /// Buries the silent, while they could be heard; until `stop`.
@@ -65,6 +68,7 @@ pub(super) async fn watch(shared: Arc<Shared>, registry: Arc<Registry>) {
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
+            () = shared.condemned.notified() => {}
             // The client lives as long as we do.
             _ = changes.changed() => shared.nodes().excuse(Instant::now()),
         }
@@ -73,11 +77,10 @@ pub(super) async fn watch(shared: Arc<Shared>, registry: Arc<Registry>) {
         }
         let dead = shared.nodes().bury(Instant::now());
         for node in &dead {
-            tracing::warn!(%node, "a node is silent: it counts as dead");
+            tracing::warn!(%node, "a node is silent, or gone: it counts as dead");
             registry.forget_node(*node);
         }
         if !dead.is_empty() {
-            shared.heard.notify_waiters();
             shared.news.notify_one();
         }
     }

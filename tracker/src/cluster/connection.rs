@@ -18,7 +18,7 @@ const COMMAND_LIMIT: usize = 256;
 const START_LIMIT: Duration = Duration::from_secs(5);
 /// Between two attempts to connect again: at first, and at most, times the attempts. Nodes are few, so that this is no storm.
 const RETRY_MIN: Duration = Duration::from_millis(50);
-const RETRY_MAX: Duration = Duration::from_secs(1);
+pub(super) const RETRY_MAX: Duration = Duration::from_secs(1);
 /// A silent connection is broken after two of these.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 /// Bytes of a credentials file at most.

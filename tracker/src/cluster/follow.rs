@@ -50,6 +50,8 @@ impl Followers {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let channels = self.channels.clone();
+            self.elsewhere.retain(|id, _| channels.find(id).is_some());
+            self.following.retain(|id, _| channels.find(id).is_some());
             for channel in channels.iter().filter(|channel| channel.is_for_senders()) {
                 self.review(&channel).await;
             }
@@ -179,6 +181,7 @@ impl Follower {
     /// `None` when nothing can be said of it.
     async fn take(&mut self, message: Message) -> Option<Progress> {
         let messages = parcel::unpack(message.payload)?;
+        self.shared.received.count_media();
         let progress = self.server.adopt(messages).await?;
         self.next.clone_from(&progress.next);
         Some(progress)

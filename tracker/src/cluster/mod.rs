@@ -12,8 +12,12 @@ mod agreement;
 mod air;
 mod beat;
 mod bucket;
+mod channels;
 mod connection;
 mod follow;
+pub mod fuzzing;
+mod inquiry;
+mod meter;
 mod nodes;
 mod outbox;
 mod parcel;
@@ -21,7 +25,7 @@ mod refill;
 mod subject;
 mod viewers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -39,8 +43,10 @@ use crate::signal::{Abroad, Outward, Registry};
 use crate::store::{Store, StoreError};
 pub use air::{Outlet, TakeError};
 use bucket::Bucket;
+pub use channels::Adopt;
 use connection::{Connection, LinkState};
 use follow::Followers;
+pub use meter::{Figures, Meter, Traffic};
 use nodes::Nodes;
 use outbox::{Outbox, Postman};
 
@@ -108,15 +114,25 @@ struct Shared {
     media: Outbox,
     /// For everything else, which must not wait behind them.
     small: Outbox,
+    received: meter::Received,
     nodes: Mutex<Nodes>,
     /// What we have on air.
     mine: Mutex<BTreeMap<ChannelId, Epoch>>,
+    /// What we are about to have.
+    taking: Mutex<BTreeSet<ChannelId>>,
+    /// Nodes that somebody found missing, and that are asked.
+    doubted: Mutex<BTreeSet<NodeId>>,
     /// When another node last asked for a channel's media.
     wanted: Mutex<BTreeMap<ChannelId, Instant>>,
+    /// The cluster's, as this node has them.
+    channels: Mutex<Vec<ChannelConfig>>,
+    /// Those of the node's new configuration, which the cluster may lack.
+    proposal: Mutex<Option<Vec<ChannelConfig>>>,
+    proposed: Notify,
     /// A beat is due.
     beat: Notify,
-    /// Something was heard of a node; all who wait wake.
-    heard: Notify,
+    /// A node is known to be dead, and must be buried.
+    condemned: Notify,
     /// Something changed at a node: the channels must be looked at.
     news: Notify,
 }
@@ -150,14 +166,21 @@ impl Cluster {
             store: Arc::clone(store),
             media,
             small,
+            received: meter::Received::default(),
             nodes: Mutex::default(),
             mine: Mutex::default(),
+            taking: Mutex::default(),
+            doubted: Mutex::default(),
             wanted: Mutex::default(),
+            channels: Mutex::default(),
+            proposal: Mutex::default(),
+            proposed: Notify::new(),
             beat: Notify::new(),
-            heard: Notify::new(),
+            condemned: Notify::new(),
             news: Notify::new(),
         };
         config.channel = shared.common_channels(config).await?;
+        shared.channels().clone_from(&config.channel);
         tracing::info!(node = %shared.me, n_channels = config.channel.len(), "in the cluster");
         let (shared, config) = (Arc::new(shared), config.clone());
         Ok(Some(Self { shared, config, abroad, outward, postmen: [media_postman, small_postman] }))
@@ -168,19 +191,19 @@ impl Cluster {
         &self.abroad
     }
 
-    /// A channel's way to the other nodes.
-    pub fn outlet(&self, channel: &ChannelId) -> Outlet {
-        Outlet::new(Arc::clone(&self.shared), channel.clone())
+    /// What `/metrics` tells of it.
+    pub fn meter(&self) -> Meter {
+        Meter::new(Arc::clone(&self.shared), self.abroad.clone())
+    }
+
+    /// The ways of channels to the other nodes.
+    pub fn outlets(&self) -> Outlets {
+        Outlets(Arc::clone(&self.shared))
     }
 
     /// Does its part until `stop`.
-    pub fn run(
-        self,
-        channels: &Channels,
-        registry: &Arc<Registry>,
-        servers: &Arc<ServerPeers>,
-        (stop, tasks): (&CancellationToken, &TaskTracker),
-    ) {
+    pub fn run(self, rooms: Rooms, (stop, tasks): (&CancellationToken, &TaskTracker)) {
+        let Rooms { channels, registry, servers, adopt } = rooms;
         let Self { shared, config, abroad, outward, postmen } = self;
         let until = |work: futures_util::future::BoxFuture<'static, Result<(), ClusterError>>| {
             let stop = stop.clone();
@@ -190,20 +213,51 @@ impl Cluster {
                 }
             });
         };
-        let (channels, registry, servers) = (channels.clone(), Arc::clone(registry), Arc::clone(servers));
         tasks.spawn(beat::send(Arc::clone(&shared), stop.clone()));
         for postman in postmen {
             until(endless(postman.run()));
         }
         until(Box::pin(beat::hear(Arc::clone(&shared))));
         until(endless(beat::watch(Arc::clone(&shared), Arc::clone(&registry))));
-        until(endless(viewers::send(Arc::clone(&shared), abroad, outward)));
+        until(Box::pin(inquiry::answer(Arc::clone(&shared))));
+        until(endless(viewers::send(Arc::clone(&shared), (abroad, outward), Arc::clone(&registry))));
+        until(Box::pin(viewers::take_back(Arc::clone(&shared), Arc::clone(&registry))));
         until(Box::pin(viewers::receive(Arc::clone(&shared), Arc::clone(&registry))));
         until(Box::pin(viewers::hear(Arc::clone(&shared), Arc::clone(&registry))));
         until(endless(viewers::tell(registry)));
         until(Box::pin(refill::answer(Arc::clone(&shared), channels.clone(), Arc::clone(&servers))));
         until(endless(Followers::new(Arc::clone(&shared), channels, servers).run()));
+        until(Box::pin(channels::keep(Arc::clone(&shared), config.clone(), adopt)));
         until(endless(shared.heal(config)));
+    }
+}
+
+/// What of a tracker is the cluster's as well.
+pub struct Rooms {
+    /// The channel table.
+    pub channels: Channels,
+    /// Who watches what.
+    pub registry: Arc<Registry>,
+    /// The server peers.
+    pub servers: Arc<ServerPeers>,
+    /// Takes the cluster's channels over when they change.
+    pub adopt: Adopt,
+}
+
+/// The ways of channels to the other nodes; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Outlets(Arc<Shared>);
+
+impl Outlets {
+    /// That of one channel.
+    pub fn of(&self, channel: &ChannelId) -> Outlet {
+        Outlet::new(Arc::clone(&self.0), channel.clone())
+    }
+
+    /// Adds to the cluster's channels what it lacks of these, as soon as NATS is there.
+    pub fn propose(&self, channels: Vec<ChannelConfig>) {
+        *self.0.proposal() = Some(channels);
+        self.0.proposed.notify_one();
     }
 }
 
@@ -214,6 +268,27 @@ impl Shared {
 
     fn mine(&self) -> MutexGuard<'_, BTreeMap<ChannelId, Epoch>> {
         self.mine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn channels(&self) -> MutexGuard<'_, Vec<ChannelConfig>> {
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn proposal(&self) -> MutexGuard<'_, Option<Vec<ChannelConfig>>> {
+        self.proposal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn taking(&self) -> MutexGuard<'_, BTreeSet<ChannelId>> {
+        self.taking.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn doubted(&self) -> MutexGuard<'_, BTreeSet<NodeId>> {
+        self.doubted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether we have it on air, or are about to.
+    fn is_ours(&self, channel: &ChannelId) -> bool {
+        self.mine().contains_key(channel) || self.taking().contains(channel)
     }
 
     fn wanted(&self) -> MutexGuard<'_, BTreeMap<ChannelId, Instant>> {
@@ -244,6 +319,7 @@ impl Shared {
             self.beat.notify_one();
             self.news.notify_one();
             self.bucket.reopen().await;
+            let config = Config { channel: self.channels().clone(), ..config.clone() };
             match agreement::restore(&self.bucket, &self.store, &config).await {
                 Ok(false) => {}
                 Ok(true) => {

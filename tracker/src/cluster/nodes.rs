@@ -1,6 +1,6 @@
 //! The other nodes, as far as they are heard. Time is an argument.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use cardume_wire::{ChannelId, Epoch};
@@ -14,8 +14,8 @@ pub(super) const BEAT_INTERVAL: Duration = Duration::from_secs(1);
 /// A node that says nothing for so long is dead, and others may take what it had on air: three beats, as one may be lost and
 /// one late.
 pub(super) const SILENCE_LIMIT: Duration = Duration::from_secs(3);
-/// Nodes that are remembered at most.
-const NODE_LIMIT: usize = 256;
+/// Nodes that are remembered at most, of those that live and of those that died.
+pub(super) const NODE_LIMIT: usize = 256;
 /// Bytes of a beat at most: a thousand channels on air, with ids of 64 bytes.
 pub(super) const BEAT_LEN_LIMIT: usize = 128 * 1024;
 
@@ -33,12 +33,15 @@ pub(super) struct Beat {
 #[derive(Debug, Default)]
 pub(super) struct Nodes {
     by_id: BTreeMap<NodeId, Node>,
+    /// Those that were buried, the latest at the end.
+    dead: VecDeque<NodeId>,
 }
 
 #[derive(Debug)]
 struct Node {
     heard_at: Instant,
-    n_beats: u64,
+    /// Known to be dead before it was silent for long.
+    is_condemned: bool,
     on_air: BTreeMap<ChannelId, Epoch>,
 }
 
@@ -51,12 +54,10 @@ impl Nodes {
         if self.by_id.len() >= NODE_LIMIT && !self.by_id.contains_key(&id) {
             return false;
         }
-        let node =
-            self.by_id.entry(id).or_insert(Node { heard_at: now, n_beats: 0, on_air: BTreeMap::new() });
-        let is_new = node.n_beats == 0 || node.on_air != beat.on_air;
-        node.n_beats += 1;
-        (node.heard_at, node.on_air) = (now, beat.on_air);
-        is_new
+        self.dead.retain(|dead| *dead != id);
+        let node = Node { heard_at: now, is_condemned: false, on_air: beat.on_air };
+        let on_air = node.on_air.clone();
+        self.by_id.insert(id, node).is_none_or(|before| before.on_air != on_air)
     }
 
     /// NATS was away: whoever was silent meanwhile could not be heard.
@@ -66,23 +67,49 @@ impl Nodes {
 
     /// Forgets those that are dead, and gives their names.
     pub(super) fn bury(&mut self, now: Instant) -> Vec<NodeId> {
-        let is_dead = |node: &Node| now.duration_since(node.heard_at) >= SILENCE_LIMIT;
-        self.by_id.extract_if(.., |_, node| is_dead(node)).map(|(id, _)| id).collect()
+        let is_dead = |node: &Node| node.is_condemned || now.duration_since(node.heard_at) >= SILENCE_LIMIT;
+        let dead: Vec<NodeId> =
+            self.by_id.extract_if(.., |_, node| is_dead(node)).map(|(id, _)| id).collect();
+        self.remember_dead(&dead);
+        dead
     }
 
-    /// Whether it is heard.
-    pub(super) fn has(&self, id: NodeId) -> bool {
-        self.by_id.contains_key(&id)
+    /// It is known to be dead: the next look buries it, and nothing is on air there.
+    pub(super) fn condemn(&mut self, id: NodeId) {
+        match self.by_id.get_mut(&id) {
+            Some(node) => {
+                node.is_condemned = true;
+                node.on_air.clear();
+            }
+            None => self.remember_dead(&[id]),
+        }
     }
 
-    /// How often it was heard.
-    pub(super) fn n_beats(&self, id: NodeId) -> u64 {
-        self.by_id.get(&id).map_or(0, |node| node.n_beats)
+    /// It says that it does not have this channel on air.
+    pub(super) fn clear_air(&mut self, id: NodeId, channel: &ChannelId) {
+        if let Some(node) = self.by_id.get_mut(&id) {
+            node.on_air.remove(channel);
+        }
     }
 
-    /// Whether this node says that it has the channel on air.
-    pub(super) fn is_on_air(&self, id: NodeId, channel: &ChannelId) -> bool {
-        self.by_id.get(&id).is_some_and(|node| node.on_air.contains_key(channel))
+    fn remember_dead(&mut self, dead: &[NodeId]) {
+        self.dead.extend(dead);
+        self.dead.drain(..self.dead.len().saturating_sub(NODE_LIMIT));
+    }
+
+    /// Whether it was heard, and then no more.
+    pub(super) fn is_dead(&self, id: NodeId) -> bool {
+        self.dead.contains(&id) || self.by_id.get(&id).is_some_and(|node| node.is_condemned)
+    }
+
+    /// When it was last heard; `None` when it is not known.
+    pub(super) fn heard_at(&self, id: NodeId) -> Option<Instant> {
+        self.by_id.get(&id).map(|node| node.heard_at)
+    }
+
+    /// How many are heard.
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
     }
 
     /// Who has the channel's newest broadcast, of those that are heard.
@@ -136,7 +163,21 @@ mod tests {
         let (mut nodes, now) = (Nodes::default(), Instant::now());
         nodes.hear(A, beat(&[("live", 7)]), now);
         assert!(nodes.hear(A, Beat { is_last: true, ..beat(&[]) }, now));
-        assert!(!nodes.has(A));
+        assert_eq!((nodes.heard_at(A), nodes.is_dead(A)), (None, false));
+    }
+
+    #[test]
+    fn a_condemned_node_is_buried_at_the_next_look_and_lives_when_it_is_heard() {
+        let (mut nodes, now) = (Nodes::default(), Instant::now());
+        nodes.hear(A, beat(&[("live", 7)]), now);
+        nodes.condemn(A);
+        assert_eq!(nodes.on_air(&live()), None);
+        assert_eq!(nodes.bury(now), [A]);
+        assert!(nodes.is_dead(A));
+        assert!(nodes.hear(A, beat(&[("live", 7)]), now));
+        assert!(!nodes.is_dead(A));
+        nodes.clear_air(A, &live());
+        assert_eq!((nodes.on_air(&live()), nodes.len()), (None, 1));
     }
 
     #[test]

@@ -32,8 +32,18 @@ pub(super) struct Outbox {
 #[derive(Debug, Default)]
 struct Counts {
     waiting_len: AtomicUsize,
+    n_sent: AtomicU64,
     n_lost: AtomicU64,
     is_told: AtomicBool,
+}
+
+/// What became of what was queued.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Outgoing {
+    pub(super) n_sent: u64,
+    pub(super) n_lost: u64,
+    /// Bytes that wait.
+    pub(super) waiting_len: u64,
 }
 
 /// The other end of an [`Outbox`].
@@ -51,6 +61,19 @@ impl Outbox {
         let counts = Arc::new(Counts::default());
         let postman = Postman { queue, counts: Arc::clone(&counts), connection };
         (Self { queue: sender, counts }, postman)
+    }
+
+    /// Something was given to NATS beside the queue.
+    pub(super) fn count_sent(&self) {
+        self.counts.n_sent.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn outgoing(&self) -> Outgoing {
+        Outgoing {
+            n_sent: self.counts.n_sent.load(Ordering::Relaxed),
+            n_lost: self.counts.n_lost.load(Ordering::Relaxed),
+            waiting_len: self.counts.waiting_len.load(Ordering::Relaxed) as u64,
+        }
     }
 
     /// Queues a message, or loses it.
@@ -94,7 +117,10 @@ impl Postman {
                 None => client.publish(post.subject, post.payload).await,
             };
             match published {
-                Ok(()) => self.counts.is_told.store(false, Ordering::Relaxed),
+                Ok(()) => {
+                    self.counts.n_sent.fetch_add(1, Ordering::Relaxed);
+                    self.counts.is_told.store(false, Ordering::Relaxed);
+                }
                 Err(error) => {
                     tracing::debug!("NATS: not published: {error}");
                     self.counts.lose();

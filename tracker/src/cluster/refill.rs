@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::Message;
 use bytes::Bytes;
 use cardume_wire::{ChannelId, TrackId};
 use futures_util::StreamExt;
@@ -61,7 +60,8 @@ pub(super) async fn answer(
         };
         shared.wanted().insert(channel.id().clone(), Instant::now());
         let span = channel.target_latency() + SPAN_MARGIN;
-        if let Some((next, reply)) = read(&message)
+        if let Some(next) = read(&message.payload)
+            && let Some(reply) = message.reply.as_deref().filter(|reply| subject::is_refill(reply))
             && let Some(server) = servers.find(channel.id())
             && let Some(messages) = server.held(next, span).await
         {
@@ -71,14 +71,13 @@ pub(super) async fn answer(
     Ok(())
 }
 
-/// What is missing, and where it should go.
-fn read(message: &Message) -> Option<(BTreeMap<TrackId, u32>, &str)> {
-    if message.payload.len() > ASK_LEN_LIMIT {
+/// What is missing.
+pub(super) fn read(payload: &[u8]) -> Option<BTreeMap<TrackId, u32>> {
+    if payload.len() > ASK_LEN_LIMIT {
         return None;
     }
-    let ask: Ask = serde_json::from_slice(&message.payload).ok()?;
-    let reply = message.reply.as_ref()?.as_str();
-    Some((ask.next?.into_iter().collect(), reply)).filter(|(_, reply)| subject::is_refill(reply))
+    let ask: Ask = serde_json::from_slice(payload).ok()?;
+    Some(ask.next?.into_iter().collect())
 }
 
 /// Sends all of it, and an empty message behind it. As fast as NATS takes it: this is all in one go.
@@ -88,6 +87,8 @@ async fn send(shared: &Shared, reply: &str, messages: &[Bytes]) {
             return;
         }
         // Whoever misses it asks again.
-        let _ = shared.connection.client.publish(reply.to_owned(), payload).await;
+        if shared.connection.client.publish(reply.to_owned(), payload).await.is_ok() {
+            shared.media.count_sent();
+        }
     }
 }

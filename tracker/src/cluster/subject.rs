@@ -8,12 +8,25 @@ use crate::node::NodeId;
 pub(super) const ALL_NODES: &str = "cardume.node.*";
 /// What all nodes tell of their viewers.
 pub(super) const ALL_SWARMS: &str = "cardume.swarm.*";
+/// What is written into the bucket's list of channels passes here.
+pub(super) const CHANNELS_WRITTEN: &str = "$KV.cardume.channels";
 /// What the answers to asks begin with: no other subject is answered to.
 const REFILL: &str = "cardume.refill.";
+const OFFER_BACK: &str = "cardume.back.";
 
 /// Where a node says that it lives.
 pub(super) fn node(node: NodeId) -> String {
     format!("cardume.node.{node}")
+}
+
+/// Where a node is asked whether it has a channel on air.
+pub(super) fn inquiry(node: NodeId, channel: &ChannelId) -> String {
+    format!("cardume.inquiry.{node}.{channel}")
+}
+
+/// All that a node is asked for so.
+pub(super) fn inquiries_of(node: NodeId) -> String {
+    format!("cardume.inquiry.{node}.*")
 }
 
 /// What is for one viewer of a node.
@@ -24,6 +37,40 @@ pub(super) fn peer(node: NodeId, peer: PeerId) -> String {
 /// What is for all viewers of a node.
 pub(super) fn peers_of(node: NodeId) -> String {
     format!("cardume.peer.{node}.*")
+}
+
+/// Where an offer comes back to a node that sent it, when the node `to` is not there.
+pub(super) fn offer_back(node: NodeId, back: &Back) -> String {
+    let Back { to, channel, from, peer } = back;
+    format!("{OFFER_BACK}{node}.{to}.{channel}.{from}.{peer}")
+}
+
+/// All that come back to a node.
+pub(super) fn offers_back(node: NodeId) -> String {
+    format!("{OFFER_BACK}{node}.>")
+}
+
+/// An offer that comes back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Back {
+    /// The node that is not there.
+    pub(super) to: NodeId,
+    pub(super) channel: ChannelId,
+    /// Who offered.
+    pub(super) from: PeerId,
+    /// Whom.
+    pub(super) peer: PeerId,
+}
+
+impl Back {
+    /// What a subject of [`offer_back`] names.
+    pub(super) fn read(subject: &str) -> Option<Self> {
+        let mut tokens = subject.strip_prefix(OFFER_BACK)?.split('.').skip(1);
+        let to = tokens.next()?.parse().ok()?;
+        let channel = tokens.next()?.parse().ok()?;
+        let (from, peer) = (tokens.next()?.parse().ok()?, tokens.next()?.parse().ok()?);
+        Some(Self { to, channel, from, peer }).filter(|_| tokens.next().is_none())
+    }
 }
 
 /// What nodes tell each other of a channel's viewers.
@@ -76,6 +123,10 @@ mod tests {
         assert_eq!(last(&ask(NodeId::new(7), &channel)), Some(channel.clone()));
         assert_eq!(last(&peer(NodeId::new(7), PeerId::new(9))), Some(PeerId::new(9)));
         assert_eq!(last(&node(NodeId::new(7))), Some(NodeId::new(7)));
+        let back = Back { to: NodeId::new(8), channel, from: PeerId::new(9), peer: PeerId::new(10) };
+        assert_eq!(Back::read(&offer_back(NodeId::new(7), &back)), Some(back));
+        assert_eq!(Back::read("cardume.back.x.y"), None);
+        let channel: ChannelId = "news-1".parse().unwrap();
         assert_eq!(last::<PeerId>("cardume.peer.x.y"), None);
         assert!(is_refill(&refill(NodeId::new(7), &channel)) && !is_refill("$JS.API.STREAM.DELETE.KV"));
     }

@@ -9,6 +9,7 @@ use cardume_wire::ChannelId;
 
 use super::{Http, failure};
 use crate::channel::Channel;
+use crate::cluster::{Figures, Meter, Traffic};
 use crate::door::{Caller, Stranger};
 use crate::egress::Report;
 use crate::ingest::push::Pushes;
@@ -56,6 +57,7 @@ fn page(http: &Http, pushes: &Pushes) -> String {
     write_channels(&mut page, &rows(http));
     write_egress(&mut page, http);
     write_webtorrent(&mut page, http);
+    write_cluster(&mut page, http);
     write_usage(&mut page, Usage::read());
     page.finish()
 }
@@ -217,6 +219,39 @@ fn write_webtorrent(page: &mut Page, http: &Http) {
         ("refused", totals.n_failures),
     ] {
         family.sample(&[("kind", kind)], n);
+    }
+}
+
+/// Without samples where there are no other nodes.
+fn write_cluster(page: &mut Page, http: &Http) {
+    let figures = http.cluster.as_ref().map(Meter::read);
+    let mut gauge = |name, help, of: fn(&Figures) -> u64| {
+        let mut family = page.family(name, Gauge, help);
+        if let Some(figures) = &figures {
+            family.sample(&[], of(figures));
+        }
+    };
+    gauge("cardume_nats_connected", "Whether NATS is there.", |it| u64::from(it.is_connected));
+    gauge("cardume_cluster_nodes", "Other nodes that live.", |it| it.n_nodes);
+    let mut traffic = |name, kind, help, of: fn(&Traffic) -> u64| {
+        let mut family = page.family(name, kind, help);
+        if let Some(figures) = &figures {
+            family.sample(&[("kind", "media")], of(&figures.media));
+            family.sample(&[("kind", "control")], of(&figures.small));
+        }
+    };
+    let help = "Messages to other nodes: parcels of media, and all else.";
+    traffic("cardume_cluster_sent_total", Counter, help, |it| it.n_sent);
+    let help = "Messages of other nodes.";
+    traffic("cardume_cluster_received_total", Counter, help, |it| it.n_received);
+    let help = "Messages that were lost, as the queue was full or NATS away.";
+    traffic("cardume_cluster_lost_total", Counter, help, |it| it.n_lost);
+    let help = "Bytes that wait to be sent to other nodes.";
+    traffic("cardume_cluster_waiting_bytes", Gauge, help, |it| it.waiting_len);
+    let help = "What viewers told those of other nodes and was lost before it came to the queue.";
+    let mut family = page.family("cardume_cluster_signals_lost_total", Counter, help);
+    if let Some(figures) = &figures {
+        family.sample(&[], figures.n_signals_lost);
     }
 }
 

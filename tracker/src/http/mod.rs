@@ -26,6 +26,7 @@ use tokio_util::task::TaskTracker;
 use tower_http::cors::{Any, CorsLayer};
 
 use crate::channel::Channels;
+use crate::cluster::Meter;
 use crate::door::{Caller, Door};
 use crate::egress::{Busy, Readers, Relayed};
 use crate::ingest::push::{self, Pushes};
@@ -52,6 +53,8 @@ pub struct Http {
     pub servers: Arc<ServerPeers>,
     /// `None` where WebTorrent clients are not served.
     pub announces: Option<Announces>,
+    /// `None` without other nodes.
+    pub cluster: Option<Meter>,
     /// What plain HTTP may be sent, beside those.
     pub readers: Arc<Readers>,
     /// And what the relay may send.

@@ -67,7 +67,7 @@ struct Frame {
     data: Bytes,
 }
 
-/// Size and bitrates from the sender's metadata; 0 when not said.
+/// What the sender's metadata says; 0 when it says nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct StreamFacts {
     pub(crate) width: u16,
@@ -76,12 +76,14 @@ pub(crate) struct StreamFacts {
     pub(crate) video_bitrate: u32,
     /// Bits per second.
     pub(crate) audio_bitrate: u32,
+    /// It names the codec of one track, and of no other.
+    pub(crate) has_one_track: bool,
 }
 
 /// Makes broadcasts of what one connection sends.
 ///
-/// A broadcast begins when both tracks' configurations are there, or one and a second has passed, and with a key frame
-/// if there is video. Another configuration, or a jump in time, ends it and begins another.
+/// A broadcast begins when both tracks' configurations are there, or one and there is no other or a second has passed, and with a
+/// key frame if there is video. Another configuration, or a jump in time, ends it and begins another.
 #[derive(Debug, Default)]
 pub(crate) struct Remuxer {
     facts: StreamFacts,
@@ -241,7 +243,7 @@ impl Remuxer {
         let has_tracks = match (&self.video, &self.audio) {
             (Some(_), Some(_)) => true,
             (None, None) => false,
-            _ => has_waited,
+            _ => self.facts.has_one_track || has_waited,
         };
         let starts_well = self.video.is_none() || frames.front().is_some_and(Frame::is_key);
         if has_tracks && starts_well {

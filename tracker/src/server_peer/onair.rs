@@ -43,6 +43,9 @@ impl Actor {
                 Ok(catalog) => catalog,
                 // Dropping `parts` tells the sender.
                 Err(error) => {
+                    if let Some(outlet) = &self.ties.outlet {
+                        outlet.forgo();
+                    }
                     return tracing::error!(channel = %self.end.channel().id(), "no broadcast: {error:#}");
                 }
             };

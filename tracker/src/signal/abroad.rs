@@ -79,6 +79,14 @@ pub enum News {
 }
 
 impl Letter {
+    /// Whose offer it is, if it is one.
+    pub fn offerer(&self) -> Option<PeerId> {
+        match self {
+            Self::Tell { message: FromTracker::Offer { from, .. } } => Some(*from),
+            _ => None,
+        }
+    }
+
     /// Whether it is something that nodes tell each other's viewers.
     pub(super) fn is_sound(&self) -> bool {
         use FromTracker::{Answer, Blamed, Candidate, Gone, Lost, Offer};
@@ -107,14 +115,20 @@ impl Abroad {
         (Self { queue, n_dropped: Arc::default(), is_told: Arc::default(), is_open }, receiver)
     }
 
-    /// Says whether the other nodes can be reached: while they cannot, viewers are told at once that theirs are not there.
-    pub fn set_open(&self, is_open: bool) {
-        self.is_open.store(is_open, Ordering::Relaxed);
+    /// Says whether the other nodes can be reached: while they cannot, viewers are told at once that theirs are not there. True
+    /// when that is news.
+    pub fn set_open(&self, is_open: bool) -> bool {
+        self.is_open.swap(is_open, Ordering::Relaxed) != is_open
     }
 
     /// Whether they can be reached, as far as is known.
     pub(super) fn is_open(&self) -> bool {
         self.is_open.load(Ordering::Relaxed)
+    }
+
+    /// How much was lost so far.
+    pub fn n_dropped(&self) -> u64 {
+        self.n_dropped.load(Ordering::Relaxed)
     }
 
     /// Queues something. When [`OUTWARD_LIMIT`] wait already it is lost, as it would be on a bad network.

@@ -76,6 +76,11 @@ impl Registry {
         self.swarm(channel).filter(|swarm| !swarm.channel().is_void())
     }
 
+    /// Whether this is a node of a cluster.
+    pub fn has_other_nodes(&self) -> bool {
+        self.abroad.is_some()
+    }
+
     fn swarm(&self, channel: &ChannelId) -> Option<Arc<Swarm>> {
         self.swarms.read().unwrap_or_else(PoisonError::into_inner).get(channel).cloned()
     }
@@ -138,6 +143,11 @@ impl Registry {
     /// A node is gone, with what it told.
     pub fn forget_node(&self, node: NodeId) {
         self.all().iter().for_each(|swarm| swarm.forget_node(node));
+    }
+
+    /// The other nodes are out of reach: nobody answers what was offered to their viewers.
+    pub fn return_offers(&self) {
+        self.all().iter().for_each(|swarm| swarm.return_offers(None));
     }
 
     /// The swarm, if it has a part at other nodes.

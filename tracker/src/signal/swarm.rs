@@ -185,7 +185,12 @@ impl Swarm {
         }
         match members.remotes.node_of(to).filter(|_| !members.by_id.contains_key(&to)) {
             Some(_) if !self.reaches_others() => return Err(Gone),
-            Some(node) => self.write(node, to, Letter::Tell { message: message.clone() }),
+            Some(node) => {
+                if let FromTracker::Offer { .. } = message {
+                    members.remotes.note_offer(node, from, to);
+                }
+                self.write(node, to, Letter::Tell { message: message.clone() });
+            }
             None => members.deliver(to, to_json(message))?,
         }
         if matches!(message, FromTracker::Offer { .. } | FromTracker::Answer { .. }) {
@@ -474,9 +479,13 @@ pub(crate) fn to_json(message: &FromTracker) -> Utf8Bytes {
     serde_json::to_string(message).unwrap_or_default().into()
 }
 
+/// Why a film of a cluster may not be found.
+pub(crate) const NOT_OF_OTHERS: &str = "; if it is a film, only the node that has its file shows it";
+
 /// Names a channel in errors.
-pub(super) fn unknown_channel(id: &ChannelId) -> String {
-    format!("there is no channel {:?} here", id.as_str())
+pub(super) fn unknown_channel(id: &ChannelId, has_other_nodes: bool) -> String {
+    let elsewhere = if has_other_nodes { NOT_OF_OTHERS } else { "" };
+    format!("there is no channel {:?} here{elsewhere}", id.as_str())
 }
 
 #[cfg(test)]

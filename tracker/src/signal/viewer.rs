@@ -84,10 +84,10 @@ impl Signalling {
                 format!("this tracker speaks version {PROTOCOL_VERSION}, not {version}: reload the page");
             return Err(Ending::refusal(ErrorCode::Version, message));
         }
-        let swarm = self
-            .registry
-            .find(&join.channel)
-            .ok_or_else(|| Ending::refusal(ErrorCode::UnknownChannel, unknown_channel(&join.channel)))?;
+        let swarm = self.registry.find(&join.channel).ok_or_else(|| {
+            let message = unknown_channel(&join.channel, self.registry.has_other_nodes());
+            Ending::refusal(ErrorCode::UnknownChannel, message)
+        })?;
         let now = wall_time();
         // A token that is no longer good costs its owner the old id and nothing else.
         let resumed = join.resume.as_ref().and_then(|token| self.tokens.verify(&join.channel, token, now));

@@ -1,10 +1,19 @@
 //! Three nodes and NATS, viewers on all of them, and what happens when one of it dies; beside it, a node alone.
+//!
+//! Most viewers are signalling alone, so that thousands fit on one machine; some take media over the server's link as well, and some
+//! are full peers, with real data channels and an imagined player.
 
+mod door;
+mod encoder;
+mod full;
+mod goals;
 mod ledger;
 mod processes;
+mod table;
 mod viewer;
 
 use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -15,16 +24,19 @@ use serde_json::{Value, json};
 use tokio::task::LocalSet;
 
 use crate::pace::pass;
+use encoder::Encoder;
+use full::FullPeers;
+use goals::BUFFER;
 use ledger::Ledger;
-use processes::{CHANNEL, Encoder, Process};
+use processes::{FULL, LIVE, Process};
 use viewer::{Stage, Viewer};
 
-/// The target latency of a channel that names none: what viewers have in their buffers.
-const BUFFER: Duration = Duration::from_secs(2);
 /// Time for all viewers to come and to see something.
 const GATHER_LIMIT: Duration = Duration::from_mins(3);
 /// Viewers that come each second.
 const ARRIVALS_PER_SECOND: usize = 200;
+/// Between the last viewer's coming and the first phase.
+const SETTLE_TIME: Duration = Duration::from_secs(5);
 /// How long NATS is away.
 const OUTAGE: Duration = Duration::from_secs(10);
 /// Between two looks.
@@ -39,6 +51,12 @@ pub(crate) struct Options {
     /// Viewers in all.
     #[arg(long, default_value_t = 300)]
     viewers: usize,
+    /// Of these, full peers.
+    #[arg(long, default_value_t = 20)]
+    native: usize,
+    /// Of the others, so many take media over the server's link and verify it, which costs this machine the most.
+    #[arg(long, default_value_t = 300)]
+    linked: usize,
     /// Seconds to look after each thing that happens.
     #[arg(long, default_value_t = 15)]
     seconds: u64,
@@ -49,6 +67,9 @@ pub(crate) struct Options {
 
 /// Measures.
 pub(crate) async fn run(options: Options) -> Result<String> {
+    if options.native >= options.viewers {
+        bail!("--native {} must be less than --viewers {}", options.native, options.viewers);
+    }
     let tasks = LocalSet::new();
     let rows = tasks.run_until(async {
         let mut rows = cluster(&options).await?;
@@ -56,24 +77,29 @@ pub(crate) async fn run(options: Options) -> Result<String> {
         Ok::<_, anyhow::Error>(rows)
     });
     let rows = rows.await?;
+    let goals = goals::judge(&rows);
     if options.json {
-        return Ok(json!({ "bench": "cluster", "viewers": options.viewers, "rows": rows }).to_string());
+        let Options { viewers, native, linked, .. } = options;
+        let report = json!({
+            "bench": "cluster", "viewers": viewers, "native": native, "linked": linked, "rows": rows, "goals": goals,
+        });
+        return Ok(report.to_string());
     }
-    Ok(table(&rows))
+    Ok(format!("{}\n{}", table::all(&rows), goals::told(&goals)))
 }
 
 /// The phases of a cluster's life.
 async fn cluster(options: &Options) -> Result<Vec<Value>> {
     let mut nats = Process::nats()?;
     nats.start().await?;
-    let (mut nodes, mut rtmp_ports) = (Vec::new(), Vec::new());
+    let (mut nodes, mut doors) = (Vec::new(), Vec::new());
     for _ in 0..3 {
-        let (mut node, rtmp_port) = Process::node(&options.tracker, Some(&nats))?;
+        let (mut node, rtmp) = Process::node(&options.tracker, Some(&nats))?;
         node.start().await?;
         nodes.push(node);
-        rtmp_ports.push(rtmp_port);
+        doors.push(rtmp);
     }
-    let mut encoder = Encoder::start(rtmp_ports[0])?;
+    let encoders = [Encoder::start(doors.clone(), LIVE).await?, Encoder::start(doors, FULL).await?];
     let audience = Audience::gather(&nodes, options).await?;
     let mut rows = vec![audience.phase("three nodes, nothing happens").await];
     nodes[2].kill();
@@ -82,7 +108,10 @@ async fn cluster(options: &Options) -> Result<Vec<Value>> {
     rows.push(audience.phase("and started again").await);
     nats.kill();
     pass(OUTAGE).await;
-    rows.push(audience.note("NATS killed: those at the encoder's node and the others"));
+    let mut row = audience.note("NATS killed, away for 10 s");
+    // Two thirds of those who have no neighbours.
+    row["is_cut_off"] = json!(true);
+    rows.push(row);
     nats.start().await?;
     let healed = audience.all_see_something().await?;
     audience.turn_page();
@@ -90,60 +119,80 @@ async fn cluster(options: &Options) -> Result<Vec<Value>> {
     row["healed_ms"] = json!(u64::try_from(healed.as_millis())?);
     rows.push(row);
     nodes[0].kill();
-    let killed_at = Instant::now();
-    // An encoder that tries the next node until it is let in, as OBS does: the dead one's right lapses after 3 s.
-    while !encoder.is_sending() || killed_at.elapsed() < Duration::from_secs(1) {
-        encoder = Encoder::start(rtmp_ports[1])?;
-        pass(Duration::from_secs(1)).await;
+    let mut row = audience.phase("the encoders' node killed").await;
+    if let Some(away) = encoders[0].away() {
+        row["encoder_away_ms"] = json!(u64::try_from(away.as_millis())?);
     }
-    rows.push(audience.phase("the encoder's node killed").await);
+    rows.push(row);
     Ok(rows)
 }
 
 /// One node by itself, killed and started again at once.
 async fn alone(options: &Options) -> Result<Vec<Value>> {
-    let (mut node, rtmp_port) = Process::node(&options.tracker, None)?;
+    let (mut node, rtmp) = Process::node(&options.tracker, None)?;
     node.start().await?;
-    let encoder = Encoder::start(rtmp_port)?;
+    let encoders = [Encoder::start(vec![rtmp], LIVE).await?, Encoder::start(vec![rtmp], FULL).await?];
     let audience = Audience::gather(std::slice::from_ref(&node), options).await?;
-    drop(encoder);
     node.kill();
     node.start().await?;
-    let _encoder = Encoder::start(rtmp_port)?;
-    Ok(vec![audience.phase("a node alone killed, and started again at once").await])
+    let mut row = audience.phase("a node alone killed, and started again at once").await;
+    if let Some(away) = encoders[0].away() {
+        row["encoder_away_ms"] = json!(u64::try_from(away.as_millis())?);
+    }
+    Ok(vec![row])
 }
 
 /// The viewers of one run; they go with this.
 struct Audience {
     stage: Rc<Stage>,
     seconds: Duration,
+    full: Option<FullPeers>,
     _viewers: tokio::task::JoinSet<()>,
 }
 
 impl Audience {
     /// Lets all come, and waits until each has seen something.
     async fn gather(nodes: &[Process], options: &Options) -> Result<Self> {
+        let addresses: Vec<SocketAddr> = nodes.iter().map(|node| node.address).collect();
+        let n_viewers = options.viewers - options.native;
+        let n_linked = options.linked.min(n_viewers);
         let stage = Rc::new(Stage {
-            nodes: nodes.iter().map(|node| node.address).collect(),
-            channel: CHANNEL.to_owned(),
-            ledger: RefCell::new(Ledger::new(options.viewers)),
+            nodes: addresses.clone(),
+            channel: LIVE.channel.to_owned(),
+            n_linked,
+            ledger: RefCell::new(Ledger::new(n_linked)),
         });
+        let full = match options.native {
+            0 => None,
+            n => Some(FullPeers::gather(&options.tracker, addresses, (n, GATHER_LIMIT)).await?),
+        };
         let mut viewers = tokio::task::JoinSet::new();
-        for index in 0..options.viewers {
+        for index in 0..n_viewers {
             viewers.spawn_local(Viewer::new(Rc::clone(&stage), index).live());
             if index % ARRIVALS_PER_SECOND == ARRIVALS_PER_SECOND - 1 {
                 pass(Duration::from_secs(1)).await;
             }
         }
         let began_at = Instant::now();
-        while stage.ledger.borrow().n_watching() < options.viewers {
+        loop {
+            let (n_entered, n_watching) =
+                (stage.ledger.borrow().n_entered(), stage.ledger.borrow().n_watching());
+            if n_entered == n_viewers && n_watching == n_linked {
+                break;
+            }
             if began_at.elapsed() > GATHER_LIMIT {
-                bail!("{} of {} viewers see something", stage.ledger.borrow().n_watching(), options.viewers);
+                bail!(
+                    "{n_entered} of {n_viewers} viewers are let in, {n_watching} of {n_linked} see something"
+                );
             }
             pass(LOOK_INTERVAL).await;
         }
-        stage.ledger.borrow_mut().turn_page();
-        Ok(Self { stage, seconds: Duration::from_secs(options.seconds), _viewers: viewers })
+        // What coming cost is over, for all.
+        pass(SETTLE_TIME).await;
+        let seconds = Duration::from_secs(options.seconds);
+        let audience = Self { stage, seconds, full, _viewers: viewers };
+        audience.turn_page();
+        Ok(audience)
     }
 
     /// Waits until each has seen something from now on, and says how long that took.
@@ -166,7 +215,10 @@ impl Audience {
     }
 
     fn note(&self, name: &str) -> Value {
-        let row = self.stage.ledger.borrow().finish(name, BUFFER);
+        let mut row = self.stage.ledger.borrow_mut().finish(name, BUFFER);
+        if let Some(full) = &self.full {
+            row["full"] = full.row();
+        }
         self.turn_page();
         eprintln!("{row}");
         row
@@ -174,31 +226,8 @@ impl Audience {
 
     fn turn_page(&self) {
         self.stage.ledger.borrow_mut().turn_page();
+        if let Some(full) = &self.full {
+            full.turn_page();
+        }
     }
-}
-
-fn table(rows: &[Value]) -> String {
-    let columns = [
-        ("back", "n_returned"),
-        ("p50 ms", "return_p50_ms"),
-        ("p99 ms", "return_p99_ms"),
-        ("gap p50", "gap_p50_ms"),
-        ("gap p99", "gap_p99_ms"),
-        ("gap max", "gap_max_ms"),
-        ("over 2 s", "n_over_buffer"),
-        ("healed", "healed_ms"),
-        ("offers", "offers"),
-        ("returned", "offers_returned"),
-        ("lost", "offers_lost"),
-        ("wrong", "wrong"),
-    ];
-    let heads = columns.map(|(head, _)| format!("{head:>9}")).concat();
-    let line = |row: &Value| {
-        let cells = columns.map(|(_, key)| match &row[key] {
-            Value::Null => format!("{:>9}", "-"),
-            value => format!("{:>9}", value.to_string()),
-        });
-        format!("{:55}{}\n", row["phase"].as_str().unwrap_or_default(), cells.concat())
-    };
-    core::iter::once(format!("{:55}{heads}\n", "")).chain(rows.iter().map(line)).collect()
 }

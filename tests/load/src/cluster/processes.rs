@@ -1,4 +1,4 @@
-//! What a cluster is made of: NATS, nodes, and an encoder. Each ends with its guard.
+//! What a cluster is made of: NATS and nodes. Each ends with its guard.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -15,10 +15,24 @@ use crate::pace::pass;
 const START_LIMIT: Duration = Duration::from_secs(20);
 /// Between two looks whether it does.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
-/// Whoever has it may send.
-const STREAM_KEY: &str = "a-key-for-the-load";
-/// The channel that all watch.
-pub(super) const CHANNEL: &str = "live";
+
+/// A channel, and what is sent to it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Programme {
+    pub(super) channel: &'static str,
+    /// Whoever has it may send.
+    pub(super) key: &'static str,
+    pub(super) parts_per_second: u32,
+    pub(super) bitrate: &'static str,
+}
+
+/// What those watch who have signalling and the server's link alone: two small parts a second, since each costs each viewer a
+/// signature to verify, and thousands of viewers share the processor that the nodes leave.
+pub(super) const LIVE: Programme =
+    Programme { channel: "live", key: "a-key-for-the-load", parts_per_second: 2, bitrate: "32k" };
+/// What full peers watch: a channel of their own, where everybody who is suggested answers.
+pub(super) const FULL: Programme =
+    Programme { channel: "full", key: "a-key-for-full-peers", parts_per_second: 5, bitrate: "100k" };
 
 /// A process that can be killed and started again.
 #[derive(Debug)]
@@ -42,18 +56,17 @@ impl Process {
     }
 
     /// A node; alone without NATS.
-    pub(super) fn node(binary: &Path, nats: Option<&Self>) -> Result<(Self, u16)> {
+    pub(super) fn node(binary: &Path, nats: Option<&Self>) -> Result<(Self, SocketAddr)> {
         let (address, rtmp, directory) = (free_address()?, free_address()?, TempDir::new()?);
         let file = directory.path().join("cardume.toml");
         let nats = nats.map_or_else(String::new, |nats| format!("nats = \"nats://{}\"\n", nats.address));
         let limits = "connection_limit = 100000\nviewer_limit = 100000\nstun = \"off\"\n";
-        let channel = format!("[[channel]]\nid = \"{CHANNEL}\"\nkey = \"{STREAM_KEY}\"\n");
-        std::fs::write(&file, format!("{nats}{limits}{channel}"))?;
+        let channel = |it: Programme| format!("[[channel]]\nid = {:?}\nkey = {:?}\n", it.channel, it.key);
+        std::fs::write(&file, format!("{nats}{limits}{}{}", channel(LIVE), channel(FULL)))?;
         let mut arguments = vec!["serve".to_owned(), format!("--http={address}"), format!("--rtmp={rtmp}")];
         arguments.push(format!("--config={}", file.display()));
         arguments.push(format!("--data-dir={}", directory.path().join("data").display()));
-        let port = rtmp.port();
-        Ok((Self { program: binary.to_owned(), arguments, address, child: None, directory }, port))
+        Ok((Self { program: binary.to_owned(), arguments, address, child: None, directory }, rtmp))
     }
 
     /// Starts it, and waits until it listens.
@@ -95,45 +108,11 @@ impl Drop for Process {
     }
 }
 
-/// ffmpeg, which sends a small picture to a node: two parts a second, since each costs each viewer a signature to verify, and
-/// thousands of viewers share the processor that the nodes leave.
+/// A process that ends with this.
 #[derive(Debug)]
-pub(super) struct Encoder(Child);
+pub(super) struct Running(pub(super) Child);
 
-impl Encoder {
-    pub(super) fn start(rtmp_port: u16) -> Result<Self> {
-        let to = format!("rtmp://127.0.0.1:{rtmp_port}/live/{STREAM_KEY}");
-        let ffmpeg = std::env::var_os("FFMPEG").unwrap_or_else(|| "ffmpeg".into());
-        let child = Command::new(ffmpeg)
-            .args(["-loglevel", "error", "-re", "-f", "lavfi", "-i", "testsrc=size=128x72:rate=2"])
-            .args([
-                "-c:v",
-                "libx264",
-                "-preset",
-                "ultrafast",
-                "-tune",
-                "zerolatency",
-                "-g",
-                "2",
-                "-b:v",
-                "32k",
-            ])
-            .args(["-f", "flv", &to])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .context("ffmpeg is needed: cargo xtask setup --tests")?;
-        Ok(Self(child))
-    }
-
-    /// Whether it still sends.
-    pub(super) fn is_sending(&mut self) -> bool {
-        matches!(self.0.try_wait(), Ok(None))
-    }
-}
-
-impl Drop for Encoder {
+impl Drop for Running {
     fn drop(&mut self) {
         // It may have ended by itself.
         let _ = self.0.kill();

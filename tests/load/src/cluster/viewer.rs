@@ -1,4 +1,4 @@
-//! One viewer: a real session over its socket, which comes back as a browser does.
+//! One viewer: signalling, and for some a real session on the server's link; it comes back as a browser does.
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -34,6 +34,8 @@ pub(super) struct Stage {
     /// The nodes behind the one address: each viewer tries them in an order of its own, as resolvers do with several records.
     pub(super) nodes: Vec<SocketAddr>,
     pub(super) channel: String,
+    /// Of the viewers so many, the first ones, take media over the server's link; the others' is signalling alone.
+    pub(super) n_linked: usize,
     pub(super) ledger: RefCell<Ledger>,
 }
 
@@ -78,6 +80,7 @@ impl Viewer {
                 self.enter(&welcome);
                 // However it ends: it comes back.
                 let _ = self.watch(socket).await;
+                self.stage.ledger.borrow_mut().socket_ended(self.index);
                 lost_at = Some(std::time::Instant::now());
                 if let Some(session) = &mut self.session {
                     session.link_closed(PeerId::SERVER, now(self.began_at));
@@ -111,6 +114,10 @@ impl Viewer {
         self.resume = Some(welcome.resume.clone());
         self.neighbours.clone_from(&welcome.neighbours);
         self.me = welcome.peer_id;
+        self.stage.ledger.borrow_mut().came_in(self.index);
+        if self.index >= self.stage.n_linked {
+            return;
+        }
         let session = self.session.get_or_insert_with(|| {
             let mut config = Config::viewer(welcome.peer_id);
             config.target_latency = Duration::from_millis(welcome.channel.target_latency_ms.into());
@@ -129,15 +136,20 @@ impl Viewer {
         let mut offers = interval(OFFER_INTERVAL);
         loop {
             self.perform(&mut socket).await?;
-            let session = self.session.as_mut().context("it has entered")?;
-            let timeout_at =
-                session.poll_timeout().map(|at| self.began_at + Duration::from_micros(at.as_micros()));
+            let timeout_at = self.session.as_ref().and_then(Session::poll_timeout);
+            let timeout_at = timeout_at.map(|at| self.began_at + Duration::from_micros(at.as_micros()));
             tokio::select! {
                 message = socket.next() => self.receive(message.context("closed")??, &mut socket).await?,
-                () = wait_until(timeout_at) => session.handle_timeout(now(self.began_at)),
+                () = wait_until(timeout_at) => self.handle_timeout(),
                 _ = player.tick() => self.play(),
                 _ = offers.tick() => self.offer(&mut socket).await?,
             }
+        }
+    }
+
+    fn handle_timeout(&mut self) {
+        if let Some(session) = &mut self.session {
+            session.handle_timeout(now(self.began_at));
         }
     }
 
@@ -145,8 +157,9 @@ impl Viewer {
         let at = now(self.began_at);
         match message {
             Message::Binary(bytes) => {
-                let session = self.session.as_mut().context("it has entered")?;
-                session.receive(PeerId::SERVER, &bytes, at);
+                if let Some(session) = &mut self.session {
+                    session.receive(PeerId::SERVER, &bytes, at);
+                }
             }
             Message::Text(text) => self.hear(serde_json::from_str(&text)?, socket).await?,
             Message::Close(_) => anyhow::bail!("closed"),
@@ -166,9 +179,12 @@ impl Viewer {
     fn note(&mut self, message: FromTracker) {
         let mut ledger = self.stage.ledger.borrow_mut();
         match message {
-            FromTracker::Offer { .. } => ledger.n_offers_arrived += 1,
+            FromTracker::Offer { sdp, .. } => {
+                let number = sdp.split(' ').next().and_then(|number| number.parse().ok());
+                ledger.offer_came(number.unwrap_or(0));
+            }
             FromTracker::Gone { peer } => {
-                ledger.n_offers_returned += 1;
+                ledger.offer_returned(self.index, peer);
                 self.neighbours.retain(|neighbour| *neighbour != peer);
             }
             FromTracker::Neighbours { neighbours } => self.neighbours = neighbours,
@@ -180,14 +196,14 @@ impl Viewer {
     /// Offers to one of those it was named, and asks for others.
     async fn offer(&mut self, socket: &mut Socket) -> Result<()> {
         if let Some(to) = fastrand::choice(&self.neighbours).copied() {
-            self.stage.ledger.borrow_mut().n_offers += 1;
-            say(socket, &FromViewer::Offer { to, sdp: "v=0".repeat(250) }).await?;
+            let number = self.stage.ledger.borrow_mut().offer_made(self.index, to);
+            say(socket, &FromViewer::Offer { to, sdp: format!("{number} {}", "v=0".repeat(250)) }).await?;
         }
         say(socket, &FromViewer::Neighbours { without: Vec::new() }).await
     }
 
     async fn perform(&mut self, socket: &mut Socket) -> Result<()> {
-        let session = self.session.as_mut().context("it has entered")?;
+        let Some(session) = &mut self.session else { return Ok(()) };
         while let Some(event) = session.poll_event() {
             match event {
                 Event::Transmit { to: PeerId::SERVER, bytes } => socket.send(Message::Binary(bytes)).await?,

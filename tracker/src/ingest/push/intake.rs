@@ -108,9 +108,9 @@ impl Intake {
     }
 
     /// Takes the channel for a request when nobody has it.
-    fn gather(self: &Arc<Self>, state: &mut State, from: Option<IpAddr>) -> Result<(), BroadcastError> {
+    async fn gather(self: &Arc<Self>, state: &mut State, from: Option<IpAddr>) -> Result<(), BroadcastError> {
         if state.is_off() {
-            state.gather(self.channel.reserve()?, from);
+            state.gather(self.channel.claim().await?, from);
             tracing::info!(channel = %self.channel.id(), ?from, "a push begins");
             tokio::spawn(Self::watch_quiet(Arc::downgrade(self)));
         }
@@ -177,7 +177,7 @@ impl OpenBody {
         self.request.header = Header::new(cutter, inits);
         loop {
             let mut state = intake.state.lock().await;
-            intake.gather(&mut state, self.request.from)?;
+            intake.gather(&mut state, self.request.from).await?;
             let verdict = state.announce(&self.request)?;
             drop(state);
             intake.pulse.send_replace(());
@@ -199,7 +199,7 @@ impl OpenBody {
         loop {
             let mut pulse = intake.pulse.subscribe();
             let mut state = intake.state.lock().await;
-            intake.gather(&mut state, self.request.from)?;
+            intake.gather(&mut state, self.request.from).await?;
             let verdict = state.publish(&mut self.request, &chunk, arrived_at).await?;
             drop(state);
             match verdict {

@@ -180,6 +180,15 @@ fn one_track_alone_begins_after_a_second() {
 }
 
 #[test]
+fn a_track_that_is_said_to_be_alone_begins_at_once() {
+    let mut sender = Sender::new();
+    sender.remuxer.set_facts(StreamFacts { has_one_track: true, ..StreamFacts::default() });
+    sender.configure_video();
+    sender.picture(0, 0, true);
+    assert!(matches!(&sender.outputs[..], [Output::Start(tracks)] if tracks.len() == 1));
+}
+
+#[test]
 fn what_comes_before_the_first_key_frame_is_left_out() {
     let mut sender = Sender::configured();
     sender.picture(0, 0, false);

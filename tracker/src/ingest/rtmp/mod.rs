@@ -184,7 +184,7 @@ impl Connection {
 
     async fn handle(&mut self, event: Event) -> anyhow::Result<Next> {
         match (event, &mut self.sender) {
-            (Event::Publish { stream_key }, None) => return Ok(self.begin(&stream_key)),
+            (Event::Publish { stream_key }, None) => return Ok(self.begin(&stream_key).await),
             (Event::Publish { .. }, Some(_)) => bail!("a connection publishes once"),
             (Event::Play, _) => {
                 self.session
@@ -206,10 +206,10 @@ impl Connection {
         Ok(Next::Go)
     }
 
-    fn begin(&mut self, stream_key: &str) -> Next {
+    async fn begin(&mut self, stream_key: &str) -> Next {
         let refusal = match self.channels.find_by_key(stream_key) {
             None => "there is no channel with this stream key".to_owned(),
-            Some(channel) => match channel.reserve() {
+            Some(channel) => match channel.claim().await {
                 Ok(reservation) => {
                     tracing::info!(channel = %channel.id(), "an RTMP sender begins");
                     self.sender = Some(Sender::new(reservation));
@@ -316,7 +316,9 @@ fn facts(metadata: &Value) -> StreamFacts {
     let number = |name: &str| metadata.property(name).and_then(Value::as_number).unwrap_or(0.0) as u32;
     let kilobits = |name: &str| number(name).saturating_mul(1000);
     let pixels = |name: &str| u16::try_from(number(name)).unwrap_or(0);
+    let has = |name: &str| metadata.property(name).is_some();
     StreamFacts {
+        has_one_track: has("videocodecid") != has("audiocodecid"),
         width: pixels("width"),
         height: pixels("height"),
         video_bitrate: kilobits("videodatarate"),

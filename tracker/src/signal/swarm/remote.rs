@@ -17,6 +17,10 @@ use crate::signal::abroad::{Abroad, Letter, News, Outward, SAMPLE_LIMIT};
 const REMOTE_LIMIT: usize = 1024;
 /// So long a peer of another node is suggested after it was last heard of: some samples may be lost.
 const FRESH_FOR: Duration = Duration::from_secs(10);
+/// Offers to viewers of other nodes that are remembered, and for how long: so that who made them hears of it when such a node dies.
+/// A viewer gives an attempt up in about that time, and offers to few at once.
+const OFFER_LIMIT: usize = 4096;
+const OFFER_FOR: Duration = Duration::from_secs(10);
 /// So long a node's last count of viewers holds.
 const COUNT_FOR: Duration = Duration::from_secs(5);
 /// Nodes whose counts are kept at most.
@@ -33,6 +37,8 @@ const SAMPLE_DRAWN: usize = 4 * SAMPLE_LIMIT;
 pub(super) struct Remotes {
     by_id: BTreeMap<PeerId, Remote>,
     counts: BTreeMap<NodeId, (u32, Instant)>,
+    /// What ours offered to others and nobody has answered, by who and whom.
+    offers: BTreeMap<(PeerId, PeerId), Remote>,
     /// Whether the others were told of any viewers last.
     was_told: bool,
 }
@@ -58,6 +64,24 @@ impl Remotes {
             oldest.and_then(|oldest| self.by_id.remove(&oldest));
         }
         self.by_id.insert(peer, Remote { node, heard_at: Instant::now() });
+    }
+
+    /// Remembers an offer of ours to a peer of this node.
+    pub(super) fn note_offer(&mut self, node: NodeId, from: PeerId, to: PeerId) {
+        if self.offers.len() >= OFFER_LIMIT {
+            self.offers.retain(|_, offer| offer.heard_at.elapsed() < OFFER_FOR);
+        }
+        if self.offers.len() < OFFER_LIMIT {
+            self.offers.insert((from, to), Remote { node, heard_at: Instant::now() });
+        }
+    }
+
+    /// Offers to this node, or to all, as who and whom.
+    fn take_offers(&mut self, node: Option<NodeId>) -> Vec<(PeerId, PeerId)> {
+        let is_its = |offer: &Remote| node.is_none_or(|node| offer.node == node);
+        let taken = self.offers.extract_if(.., |_, offer| is_its(offer));
+        let fresh = taken.filter(|(_, offer)| offer.heard_at.elapsed() < OFFER_FOR);
+        fresh.map(|(pair, _)| pair).collect()
     }
 
     fn fresh(&self) -> impl Iterator<Item = PeerId> {
@@ -95,6 +119,7 @@ impl Swarm {
             | FromTracker::Candidate { from, .. } => *from,
             FromTracker::Gone { peer } => {
                 members.remotes.by_id.remove(peer);
+                members.remotes.offers.remove(&(to, *peer));
                 // Whoever asked may have gone as well.
                 let _ = members.deliver(to, to_json(message));
                 return;
@@ -109,6 +134,9 @@ impl Swarm {
             let letter = Letter::Tell { message: FromTracker::Gone { peer: to } };
             self.write(node, from, letter);
         } else {
+            if let FromTracker::Answer { .. } = message {
+                members.remotes.offers.remove(&(to, from));
+            }
             members.remotes.note(from, node);
         }
     }
@@ -165,13 +193,26 @@ impl Swarm {
         self.channel.set_viewers_elsewhere(n_viewers);
     }
 
-    /// A node is gone: nobody is told, since its viewers live, and come to another.
+    /// A node is gone. Nobody is told that its viewers are lost, since they live, and come to another; but nobody waits for their
+    /// answers.
     pub(in crate::signal) fn forget_node(&self, node: NodeId) {
+        self.return_offers(Some(node));
         let mut members = self.lock();
         members.remotes.by_id.retain(|_, remote| remote.node != node);
         members.remotes.counts.remove(&node);
         drop(members);
         self.count_elsewhere();
+    }
+
+    /// Tells those of ours who offered something to viewers of this node, or of any, that nobody is there.
+    pub(in crate::signal) fn return_offers(&self, node: Option<NodeId>) {
+        let mut members = self.lock();
+        for (from, to) in members.remotes.take_offers(node) {
+            if let Some(member) = members.by_id.get(&from) {
+                // Whose outbox is full finds out by itself: nobody is closed for what others did.
+                let _ = member.outbox.try_send(to_json(&FromTracker::Gone { peer: to }));
+            }
+        }
     }
 
     /// Whether what is sent to other nodes gets there, as far as is known.

@@ -94,6 +94,29 @@ async fn whoever_offers_to_one_that_left_hears_that_it_is_gone() {
 }
 
 #[tokio::test]
+async fn who_waits_for_an_answer_of_a_node_that_died_hears_that_nobody_is_there() {
+    let (swarm, _outward) = swarm();
+    let mut ours = swarm.join(None).unwrap();
+    let us = ours.peer();
+    let (silent, answering, another) = (PeerId::new(10_001), PeerId::new(10_002), PeerId::new(20_001));
+    sample(&swarm, OTHER, vec![silent, answering]);
+    sample(&swarm, NodeId::new(8), vec![another]);
+    for them in [silent, answering, another] {
+        swarm.introduce(us, them, &offer(us)).unwrap();
+    }
+    let answer = FromTracker::Answer { from: answering, sdp: "v=0".to_owned() };
+    swarm.receive(OTHER, us, tell(answer.clone()));
+    swarm.forget_node(OTHER);
+    let gone = |peer| to_json(&FromTracker::Gone { peer });
+    let mut heard = || std::iter::from_fn(|| ours.inbox.try_recv().ok()).collect::<Vec<_>>();
+    assert_eq!(heard(), [to_json(&answer), gone(silent)]);
+    swarm.return_offers(None);
+    assert_eq!(heard(), [gone(another)], "nobody can be reached, and each is told once");
+    swarm.return_offers(None);
+    assert!(heard().is_empty());
+}
+
+#[tokio::test]
 async fn while_other_nodes_are_out_of_reach_their_peers_are_not_there() {
     let (swarm, _outward, abroad) = closable();
     let ours = swarm.join(None).unwrap();
