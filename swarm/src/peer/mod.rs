@@ -419,7 +419,7 @@ impl Peer {
             // Who rests has one picture at least.
             if self.timeline.is_none() {
                 self.pull_first_picture(now);
-            } else if self.rests && self.playhead.seen_at().is_some() {
+            } else if self.rests {
                 self.expire_requests(now);
             } else {
                 self.repair(now);

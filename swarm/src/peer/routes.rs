@@ -4,6 +4,10 @@
 //! only what its egress does not bear, and the relay's comes out of the same: a detour would take from others what they
 //! get. So media goes from neighbour to neighbour directly, or comes from the server; over relayed links it goes only to
 //! who has no link to the server. What neighbours tell each other goes over all links.
+//!
+//! Simulator, `relayed`, 2 seeds: 94 and 100 % of the viewers have 99 % on time so; 90 and 78 % if those whom the server refuses
+//! have a stripe over the relay (with 3 % of the viewers without UDP, 95 and 96, and 48 and 82 %); 57 and 44 % if all links
+//! are the same.
 
 use cardume_wire::{PeerId, Stripe};
 

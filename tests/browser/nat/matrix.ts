@@ -15,9 +15,11 @@ import { type End, endsOf, PATHS, type Path, pathOf } from './path';
 
 /** Copies of the stream that the server may send and relay: enough for two viewers, each of whom it serves alone. */
 const BUDGET_COPIES = 4;
+/** Just enough for two viewers, each of whom it serves alone: a fifth is kept back for joiners, and key frames are above the mean. */
+const BUDGET_COPIES_TIGHT = 2.6;
 /** Two homes of two need one copy each when those in a home feed each other, and a fifth is kept back for joiners. */
 const BUDGET_COPIES_HOMES = 3;
-/** Not enough for two viewers that cannot feed each other: one plays, the other one rests and has the first picture. */
+/** Not enough for two viewers that cannot feed each other: one plays, the other one rests. */
 const BUDGET_COPIES_SHORT = 1.6;
 /**
  * What the relay may pass on while a row is looked at, in bytes: setting up a connection and what neighbours tell each other (measured:
@@ -112,7 +114,7 @@ interface Scene {
   readonly nCopies: number;
   /** Viewers in each home. */
   readonly nInEach: number;
-  readonly wants: 'all play' | 'one plays and all have a picture';
+  readonly wants: 'all play' | 'one plays';
   readonly pairs: readonly (readonly [Kind, Kind])[];
 }
 
@@ -180,7 +182,7 @@ function faultsOf(rows: readonly Row[], { title, wants }: Scene): string[] {
     const nWanted = wants === 'all play' ? ends.length : 1;
     const faults = [
       ...(PATHS.indexOf(path) > PATHS.indexOf(expected) ? [`${path} and not ${expected}`] : []),
-      ...(nWithPicture < ends.length ? ['somebody has no picture'] : []),
+      ...(wants === 'all play' && nWithPicture < ends.length ? ['somebody has no picture'] : []),
       ...(nPlaying < nWanted ? [`the picture moves for ${nPlaying} and not ${nWanted}`] : []),
       ...(relayedLen > RELAYED_LEN_LIMIT ? ['media came over the relay'] : []),
     ];
@@ -196,12 +198,16 @@ const ALONE = { nInEach: 1, wants: 'all play' } as const;
 const SCENES: readonly Scene[] = [
   { title: 'with the relay', hasRelay: true, nCopies: BUDGET_COPIES, ...ALONE, pairs: everyPair },
   {
+    ...{ title: 'just enough for each', hasRelay: true, nCopies: BUDGET_COPIES_TIGHT, ...ALONE },
+    pairs: relayedPairs,
+  },
+  {
     ...{ title: 'two in each home', hasRelay: true, nCopies: BUDGET_COPIES_HOMES },
     ...{ nInEach: 2, wants: 'all play', pairs: relayedPairs },
   },
   {
     ...{ title: 'less than a copy for each', hasRelay: true, nCopies: BUDGET_COPIES_SHORT },
-    ...{ nInEach: 1, wants: 'one plays and all have a picture', pairs: relayedPairs },
+    ...{ nInEach: 1, wants: 'one plays', pairs: relayedPairs },
   },
   { title: 'without the relay', hasRelay: false, nCopies: BUDGET_COPIES, ...ALONE, pairs: everyPair },
 ];
