@@ -112,6 +112,8 @@ pub enum Input {
         /// The other end.
         peer: PeerId,
     },
+    /// Nothing of what is shown comes any more, until it does (server): it comes from another node, which is out of reach.
+    CutOff,
     /// Somebody blames this peer for wrong media, says the tracker.
     Blamed {
         /// Whom.

@@ -200,6 +200,7 @@ fn input() -> impl Strategy<Value = Input> {
             })
         }),
         1 => proptest::option::of(any::<u64>()).prop_map(|limit| Input::UplinkLimit(limit.map(BitsPerSec))),
+        1 => Just(Input::CutOff),
         1 => Just(Input::Leave),
     ]
 }
@@ -210,6 +211,8 @@ struct Account {
     links: BTreeSet<PeerId>,
     /// Of these, the ones that the relay passes on.
     relayed: BTreeSet<PeerId>,
+    /// Whether the server lacks its source.
+    is_cut_off: bool,
     /// Whether the server has greeted.
     has_server: bool,
     blocks: BTreeSet<BlockId>,
@@ -233,7 +236,11 @@ impl Account {
             Input::Control { from: PeerId::SERVER, control: Control::Hello { .. } } => {
                 self.has_server = self.links.contains(&PeerId::SERVER);
             }
-            Input::Block { block, .. } => drop(self.blocks.insert(*block)),
+            Input::Block { from, block } => {
+                self.is_cut_off &= from.is_some();
+                self.blocks.insert(*block);
+            }
+            Input::CutOff => self.is_cut_off = self.config.role == Role::Server,
             // Whoever serves a film has all of it.
             Input::Index { parts, .. } if self.config.role == Role::Server => {
                 self.blocks.extend(parts.iter().flat_map(PartFacts::blocks));
@@ -267,6 +274,7 @@ impl Account {
         match message {
             Outgoing::Block(block) => assert!(self.blocks.contains(block), "{block:?} never came"),
             Outgoing::Control(Control::Accept { path, .. }) => {
+                assert!(!self.is_cut_off, "{to} is to wait for nothing");
                 let is_own = self.config.role == Role::Server || path.last() == Some(&self.config.id);
                 assert!(is_own && !path.contains(&to) && path.len() <= PATH_LIMIT, "{path:?} to {to}");
             }
@@ -308,6 +316,7 @@ fn survives(config: Config, steps: Vec<(u32, Input)>) {
         config,
         links: BTreeSet::new(),
         relayed: BTreeSet::new(),
+        is_cut_off: false,
         has_server: false,
         blocks: BTreeSet::new(),
         offenders: BTreeSet::new(),

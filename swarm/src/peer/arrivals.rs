@@ -41,6 +41,9 @@ impl Peer {
 
     pub(super) fn on_block(&mut self, from: Option<PeerId>, block: BlockId, now: Instant) {
         self.heard(from, now);
+        if from.is_none() {
+            self.hear_source(now);
+        }
         let Some(part) = self.window.part_of(block).copied() else { return };
         let Some(index) = self.window.index(block.track) else { return };
         let before = self.window.tracks()[index].block(block.number);

@@ -159,7 +159,7 @@ impl Peer {
     /// The path to tell a child; `None` when we have the stripe from nobody.
     pub(super) fn own_path(&self, stripe: Stripe) -> Option<Vec<PeerId>> {
         match self.config.role {
-            Role::Server => Some(Vec::new()),
+            Role::Server => (!self.is_cut_off).then(Vec::new),
             Role::Viewer => self.stripes.lane(stripe).path_with(self.config.id),
         }
     }

@@ -17,6 +17,7 @@ mod repair;
 mod rest;
 mod routes;
 mod sending;
+mod source;
 mod status;
 mod switching;
 
@@ -139,6 +140,8 @@ pub struct Peer {
     joining: Joining,
     /// Whether the server has no room for us.
     rests: bool,
+    /// Whether the server lacks its source.
+    is_cut_off: bool,
     rest_watch: rest::Watch,
     /// Consecutive looks at the uplink that found it congested.
     n_congested: u32,
@@ -191,6 +194,7 @@ impl Peer {
             timeline: None,
             joining: Joining::default(),
             rests: false,
+            is_cut_off: false,
             rest_watch: rest::Watch::default(),
             n_congested: 0,
             due,
@@ -327,6 +331,7 @@ impl Peer {
                 self.config.uplink_limit = limit;
                 self.pacer.set_limit(limit, self.burst_len(), now);
             }
+            Input::CutOff => self.on_cut_off(now),
             Input::Leave => self.leave(now),
         }
     }

@@ -55,7 +55,7 @@ impl Peer {
 
     /// The server tells some viewers that it has room: a few each time, so that not all come at once.
     pub(super) fn invite(&mut self, now: Instant) {
-        if self.config.role == Role::Viewer || self.window.epoch().is_none() {
+        if self.config.role == Role::Viewer || self.window.epoch().is_none() || self.is_cut_off {
             return;
         }
         let n_invited = self.n_free().div_ceil(usize::from(STRIPE_COUNT)).min(16);
@@ -79,7 +79,7 @@ impl Peer {
         }
     }
 
-    fn status(&self) -> Control {
+    pub(super) fn status(&self) -> Control {
         let ages = self.stripes.ages();
         let n_leaves = self.n_children(|child| child.claim != Claim::Feeds);
         let n_idle = self.n_children(|child| child.claim == Claim::Idle);

@@ -40,6 +40,11 @@ impl Session {
         }
     }
 
+    /// The other node is out of reach: those who are fed look elsewhere until something is adopted.
+    pub fn cut_off(&mut self, now: Instant) {
+        self.input(Input::CutOff, now);
+    }
+
     /// The epoch of what is shown.
     pub fn epoch(&self) -> Option<Epoch> {
         self.store.catalog().map(cardume_media::Catalog::epoch)

@@ -225,3 +225,33 @@ fn where_slots_are_too_few_who_has_none_rests_until_somebody_with_many_comes() {
     stage.run(5_000);
     assert_eq!((told(&stage, A), told(&stage, B)), (vec![], vec![true, false]));
 }
+
+#[test]
+fn a_server_without_its_source_sends_viewers_away_until_it_has_it_again() {
+    let mut stage = Stage::server(30_000_000);
+    for viewer in [A, B] {
+        stage.greets(viewer);
+    }
+    stage.subscribes(A, home(), 8);
+    stage.stream(5);
+    assert!(stage.is_fed(A, home()));
+    let before = stage.outputs.len();
+    stage.tell(Input::CutOff);
+    stage.subscribes(B, home(), 8);
+    stage.run(3_000);
+    let said =
+        |stage: &Stage, to| controls(&stage.sent_since(before, to)).into_iter().cloned().collect::<Vec<_>>();
+    let is_sent_away =
+        |said: &[Control]| said.iter().any(|control| matches!(control, Control::Refuse { .. }));
+    let knows_of_room =
+        |said: &[Control]| said.iter().any(|control| matches!(control, Control::Status { .. }));
+    for viewer in [A, B] {
+        let said = said(&stage, viewer);
+        assert!(is_sent_away(&said) && !knows_of_room(&said) && !stage.is_fed(viewer, home()), "{said:?}");
+    }
+    stage.stream(1);
+    assert!([A, B].into_iter().all(|viewer| knows_of_room(&said(&stage, viewer))));
+    stage.subscribes(A, home(), 8);
+    stage.stream(1);
+    assert!(stage.is_fed(A, home()));
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_nats::Message;
 use cardume_wire::{ChannelId, Epoch, TrackId};
 use futures_util::{FutureExt, StreamExt};
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::nodes::SILENCE_LIMIT;
@@ -23,6 +23,9 @@ const REVIEW_INTERVAL: Duration = Duration::from_millis(500);
 const REVIEW_PAUSE: Duration = Duration::from_millis(20);
 /// How often the node on air is told that its broadcast is wanted, and at most asked for what was lost.
 const ASK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// NATS that was restarted is back sooner; viewers have two seconds to find somebody else.
+const OUTAGE_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Whom a channel is taken from.
 type Source = (NodeId, Epoch);
@@ -132,7 +135,7 @@ impl Follower {
         reconnects.mark_unchanged();
         let mut ticks = interval(ASK_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut lacks = true;
+        let (mut lacks, mut cut_off_at) = (true, None);
         loop {
             if lacks && self.asked_at.is_none_or(|at| at.elapsed() >= ASK_INTERVAL) {
                 // What is published meanwhile waits in the subscription, so that everything comes in order.
@@ -146,7 +149,14 @@ impl Follower {
                     continue;
                 }
                 _ = reconnects.changed() => {
-                    lacks = true;
+                    let is_up = self.shared.connection.is_up();
+                    lacks |= is_up;
+                    cut_off_at = (!is_up).then(|| Instant::now() + OUTAGE_PATIENCE);
+                    continue;
+                }
+                () = sleep_until(cut_off_at.unwrap_or_else(Instant::now)), if cut_off_at.is_some() => {
+                    cut_off_at = None;
+                    self.server.cut_off().await;
                     continue;
                 }
             };

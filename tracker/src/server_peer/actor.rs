@@ -49,6 +49,8 @@ pub(super) enum Command {
         messages: Vec<Bytes>,
         reply: oneshot::Sender<Progress>,
     },
+    /// It is out of reach.
+    CutOff,
     /// It does not any more.
     Abandon,
     /// Another node has a newer broadcast than ours.
@@ -170,6 +172,7 @@ impl Actor {
             Command::Held { next, span, reply } => {
                 let _ = reply.send(self.held(&next, span));
             }
+            Command::CutOff => self.session.cut_off(self.now()),
             Command::Abandon => self.abandon(),
             Command::Yield => self.end_broadcast(),
             Command::Received { .. } | Command::Backlog { .. } | Command::Closed { .. } => {}

@@ -62,6 +62,12 @@ impl ServerPeer {
         answer.await.ok()
     }
 
+    /// That node is out of reach, and may have it still.
+    pub async fn cut_off(&self) {
+        // When the actor is gone nobody is fed.
+        let _ = self.commands.send(Command::CutOff).await;
+    }
+
     /// The node that has the broadcast which was taken over ended it, or died.
     pub async fn abandon(&self) {
         // When the actor is gone there is nothing to end.
