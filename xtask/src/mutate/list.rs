@@ -143,16 +143,23 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
         what: "media is asked for over the relay",
         file: "peer/routes.rs",
-        from: "Some(Route::Relayed) => !self.has_server()",
-        to: "Some(Route::Relayed) => true",
+        from: "!self.has_server()",
+        to: "true",
         noticed_by: (OVERLAY, "relayed::a_relayed_neighbour_is_asked_for_nothing_while_there_is_the_server"),
     },
     Mutation {
         what: "who is reached by the relay alone offers slots",
         file: "peer/children.rs",
-        from: "if self.is_behind_the_relay()",
-        to: "if false",
+        from: "self.is_behind_the_relay()",
+        to: "false",
         noticed_by: (OVERLAY, "relayed::who_is_reached_by_the_relay_alone_has_room_for_nobody"),
+    },
+    Mutation {
+        what: "a server without its source keeps whom it feeds",
+        file: "peer/children.rs",
+        from: "(!self.is_cut_off).then(Vec::new)",
+        to: "Some(Vec::new())",
+        noticed_by: (OVERLAY, "server::a_server_without_its_source_sends_viewers_away_until_it_has_it_again"),
     },
     Mutation {
         what: "any number of links is relayed",
