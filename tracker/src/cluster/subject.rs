@@ -65,7 +65,8 @@ pub(super) struct Back {
 impl Back {
     /// What a subject of [`offer_back`] names.
     pub(super) fn read(subject: &str) -> Option<Self> {
-        let mut tokens = subject.strip_prefix(OFFER_BACK)?.split('.').skip(1);
+        let mut tokens = subject.strip_prefix(OFFER_BACK)?.split('.');
+        let _back_to = tokens.next()?;
         let to = tokens.next()?.parse().ok()?;
         let channel = tokens.next()?.parse().ok()?;
         let (from, peer) = (tokens.next()?.parse().ok()?, tokens.next()?.parse().ok()?);

@@ -92,7 +92,7 @@ pub(super) fn middle(mut all: Vec<Passed>) -> Passed {
 /// Time that a process has been given, its own and the kernel's for it.
 fn cpu_seconds(pid: u32) -> Result<f64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).context("no such process")?;
-    // Its name may have spaces; what follows the parenthesis begins with the third field.
+    // Its name may have spaces; what follows the parenthesis begins with the third field. The 14th and 15th are meant (proc(5)).
     let (_, fields) = stat.rsplit_once(") ").context("no fields")?;
     let ticks = fields.split(' ').skip(11).take(2).map(str::parse::<u32>);
     let ticks = ticks.sum::<Result<u32, _>>()?;
