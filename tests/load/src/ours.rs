@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -12,6 +13,9 @@ use nix::unistd::Pid;
 /// Time for a tracker to listen.
 const START_LIMIT: Duration = Duration::from_secs(20);
 
+/// How they are divided: looked up once, since afterwards we see only our own.
+static PROCESSORS: OnceLock<Processors> = OnceLock::new();
+
 /// The tracker has the first processor, and we have the others: so that figures are those of one.
 struct Processors {
     tracker: CpuSet,
@@ -19,6 +23,13 @@ struct Processors {
 }
 
 impl Processors {
+    fn get() -> Result<&'static Self> {
+        match PROCESSORS.get() {
+            Some(processors) => Ok(processors),
+            None => Self::divide().map(|processors| PROCESSORS.get_or_init(|| processors)),
+        }
+    }
+
     fn divide() -> Result<Self> {
         let all = sched_getaffinity(Pid::from_raw(0))?;
         let mut free = (0..CpuSet::count()).filter(|index| all.is_set(*index).unwrap_or(false));
@@ -49,7 +60,7 @@ pub(crate) struct Ours {
     child: Child,
     port: u16,
     directory: PathBuf,
-    processors: Processors,
+    processors: &'static Processors,
 }
 
 impl Ours {
@@ -60,7 +71,7 @@ impl Ours {
 
     /// The same, with more arguments, which say what it does about STUN.
     pub(crate) fn start_with(binary: &Path, more: &[&str]) -> Result<Self> {
-        let processors = Processors::divide()?;
+        let processors = Processors::get()?;
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let directory = std::env::temp_dir().join(format!("cardume-load-{}", std::process::id()));
         let mut command = Command::new(binary);
