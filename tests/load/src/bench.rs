@@ -54,7 +54,7 @@ pub(crate) async fn run(options: Options) -> Result<String> {
     let mine = Other { name: "cardume".into(), url: ours.url("/announce"), pid: Some(ours.pid()) };
     let mut rows = Vec::new();
     for tracker in core::iter::once(&mine).chain(&options.against) {
-        rows.push(measure(tracker, options.seconds).await?);
+        rows.push(measure(tracker, options.seconds).await);
     }
     let viewers = viewers::run(viewers::Options::of(ours.url(""), options.seconds)).await?;
     let idle_viewers = idle::run(idle::Options::viewers(ours.url(""), ours.pid(), CONNECTIONS / 4)).await?;
@@ -76,20 +76,29 @@ pub(crate) async fn run(options: Options) -> Result<String> {
     ))
 }
 
-async fn measure(tracker: &Other, seconds: u64) -> Result<Value> {
+/// A row, as far as it came: a tracker that fails takes nothing from the others.
+async fn measure(tracker: &Other, seconds: u64) -> Value {
+    let mut row = json!({ "tracker": tracker.name });
+    if let Err(error) = fill(&mut row, tracker, seconds).await {
+        let error = format!("{error:#}");
+        eprintln!("{}: {error}", tracker.name);
+        row["failed"] = error.into();
+    }
+    row
+}
+
+async fn fill(row: &mut Value, tracker: &Other, seconds: u64) -> Result<()> {
     let Other { name, url, pid } = tracker;
-    let mut row = json!({ "tracker": name });
     for (index, (offers, sdp_len)) in SETTINGS.into_iter().enumerate() {
         eprintln!("{name}: {offers} offers of {sdp_len} bytes, {seconds} s");
         let options = torrent::Options::of(url.clone(), offers, sdp_len, seconds);
-        row[format!("setting_{index}")] =
-            torrent::run(options).await.with_context(|| format!("at {name}"))?;
+        row[format!("setting_{index}")] = torrent::run(options).await?;
     }
     if let Some(pid) = *pid {
         eprintln!("{name}: {CONNECTIONS} idle connections");
         row["idle"] = idle::run(idle::Options::torrents(url.clone(), pid, CONNECTIONS)).await?;
     }
-    Ok(row)
+    Ok(())
 }
 
 /// A line for each tracker, and below it its ratio to ours.
@@ -113,10 +122,11 @@ fn table(rows: &[Value]) -> String {
     let lines = rows.iter().flat_map(|row| {
         let name = row["tracker"].as_str().unwrap_or_default();
         let figures = line(name, &|pointer| format!("{:.0}", figure(row, pointer)));
+        let failed = row["failed"].as_str().map(|error| format!("  failed: {error}\n")).unwrap_or_default();
         let ratios = line("  ours, times it", &|pointer| {
             format!("{:.2}", figure(&rows[0], pointer) / figure(row, pointer))
         });
-        [figures, ratios]
+        [figures, ratios, failed]
     });
     core::iter::once(format!("{:18}  {heads}\n", "tracker")).chain(lines).collect()
 }
