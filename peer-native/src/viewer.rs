@@ -209,7 +209,7 @@ impl Run {
         let (report, reports) = mpsc::channel(REPORT_LIMIT);
         let tasks = TaskTracker::new();
         let channel = address.channel.clone();
-        let wish = Wish { channel: channel.clone(), upload_limit, rendition: None };
+        let wish = Wish { channel: channel.clone(), upload_limit, upload_guess: None, rendition: None };
         let connector = NativeConnector::new(&bind, report.clone(), tasks.clone());
         let dialler = NativeDialler::new(address, report, tasks.clone());
         let screen = Screen::new(clock.now());

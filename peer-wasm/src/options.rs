@@ -25,7 +25,9 @@ impl Options {
         let channel = field("channel").as_string().ok_or("the option `channel` is missing")?;
         let channel = channel.parse().map_err(|error| format!("`{channel}` is no channel: {error}"))?;
         let upload_limit = bits_per_sec(field("uploadLimit").as_f64());
-        let options = Self { tracker, wish: Wish { channel, upload_limit, rendition: None } };
+        let upload_guess = bits_per_sec(field("uploadGuess").as_f64());
+        let wish = Wish { channel, upload_limit, upload_guess, rendition: None };
+        let options = Self { tracker, wish };
         match options.socket_url("/v1/signal") {
             Some(_) => Ok(options),
             None => Err(format!("`{}` is no http or https address", options.tracker)),
@@ -44,8 +46,8 @@ impl Options {
     }
 }
 
-/// A limit as JavaScript has it; what is no number of bits is no limit.
+/// A bitrate as JavaScript has it; `None` for what is no number of bits.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "float to integer saturates")]
-pub(crate) fn bits_per_sec(limit: Option<f64>) -> Option<BitsPerSec> {
-    limit.filter(|limit| limit.is_finite() && *limit >= 0.0).map(|limit| BitsPerSec(limit as u64))
+pub(crate) fn bits_per_sec(rate: Option<f64>) -> Option<BitsPerSec> {
+    rate.filter(|rate| rate.is_finite() && *rate >= 0.0).map(|rate| BitsPerSec(rate as u64))
 }

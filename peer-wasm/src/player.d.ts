@@ -20,6 +20,8 @@ export interface PlayerOptions {
     readonly channel: string;
     /** Bits per second that may be uploaded; 0 for none, undefined to let the player find out. */
     readonly uploadLimit?: number | undefined;
+    /** What {@link Stats.uplink} was the last time, bits per second; it is watched and corrected. */
+    readonly uploadGuess?: number | undefined;
 }
 
 /**
@@ -110,6 +112,8 @@ export interface Stats {
     readonly fromServerLen: number;
     readonly fromPeersLen: number;
     readonly sentLen: number;
+    /** Bits per second that the uplink was found to bear; null before it was full once. */
+    readonly uplink: number | null;
     /** 0 to 1. */
     readonly shareFromPeers: number;
     readonly rate: number;

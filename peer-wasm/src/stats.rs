@@ -30,6 +30,7 @@ pub(crate) fn stats_to_js(stats: &Stats, facts: &Facts, channel: &ChannelId) -> 
         ("fromServerLen", number(stats.from_server_len)),
         ("fromPeersLen", number(stats.from_peers_len)),
         ("sentLen", number(stats.sent_len)),
+        ("uplink", stats.uplink.map_or(JsValue::NULL, |rate| number(rate.0))),
         ("shareFromPeers", stats.share_from_peers().into()),
         ("rate", stats.rate.into()),
         ("trackerConnected", facts.is_tracker_connected.into()),

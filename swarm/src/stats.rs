@@ -4,6 +4,8 @@ use core::time::Duration;
 
 use cardume_wire::{PeerId, Stripe, TrackSet};
 
+use crate::BitsPerSec;
+
 /// A session as it is now.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Stats {
@@ -49,6 +51,8 @@ pub struct Stats {
     pub tracks: TrackSet,
     /// How often another track took the place of one.
     pub n_switches: u32,
+    /// What the uplink bears, as found when it was full or known before; `None` until then.
+    pub uplink: Option<BitsPerSec>,
     /// Stripes the uplink could feed.
     pub n_slots: u32,
     /// Stripes it feeds.

@@ -68,6 +68,11 @@ impl UplinkEstimate {
         BitsPerSec(self.rate.0 / 100 * PACE_PERCENT)
     }
 
+    /// What the uplink bears, once it was found full or when that was known before.
+    pub(crate) fn found(&self) -> Option<BitsPerSec> {
+        self.was_full.then_some(self.rate)
+    }
+
     /// Takes a look; returns whether the estimate changed.
     pub(crate) fn sample(&mut self, sent: Sent, now: Instant) -> bool {
         let Sent { len: sent_len, backlog, is_held_back, .. } = sent;
@@ -138,6 +143,20 @@ mod tests {
             estimate.sample(sent, Instant::from_micros(at * 250_000));
         }
         assert_eq!(estimate.rate(), before);
+    }
+
+    #[test]
+    fn what_an_uplink_bears_is_known_once_it_was_full_and_not_from_a_guess() {
+        let mut estimate = UplinkEstimate::new(None, Instant::default());
+        let mut look = |millis: u64, len, backlog| {
+            let sent = Sent { len, backlog, block_len: 4096, is_held_back: true };
+            estimate.sample(sent, Instant::from_micros(millis * 1000));
+            estimate.found()
+        };
+        assert_eq!(look(250, 60_000, 0), None);
+        assert_eq!(look(500, 260_000, 150_000), None, "it was idle at one end");
+        let found = look(750, 320_000, 160_000).expect("it never ran dry").0;
+        assert!(found.abs_diff(1_600_000) < 300_000, "{found}");
     }
 
     proptest! {

@@ -16,6 +16,8 @@ pub struct Wish {
     pub channel: ChannelId,
     /// What may be uploaded; `None` lets the session find out.
     pub upload_limit: Option<BitsPerSec>,
+    /// What the uplink bore when somebody last watched here; see [`Stats::uplink`](cardume_swarm::Stats::uplink).
+    pub upload_guess: Option<BitsPerSec>,
     /// The rendition that the viewer chose; `None` leaves it to the session.
     pub rendition: Option<TrackId>,
 }

@@ -273,6 +273,7 @@ impl Peer {
             n_requested: self.counts.n_requested,
             tracks: self.playing,
             n_switches: self.tuning.n_switches(),
+            uplink: self.uplink.found(),
             n_slots: u32::try_from(self.n_slots()).unwrap_or(u32::MAX),
             n_children: u32::try_from(self.uploads.n_used()).unwrap_or(u32::MAX),
             paths: self.stripes.paths(),

@@ -89,13 +89,15 @@ impl<S: Shell> Engine<S> {
         self.suggest(&welcome.neighbours, now);
     }
 
-    /// Another identity, the first one included: nothing of an older session counts.
+    /// Another identity, the first one included: nothing of an older session counts but what its uplink bore.
     fn begin(&mut self, id: PeerId, key: PublicKey, channel: Channel, now: Instant) {
+        let found = self.viewer.as_ref().and_then(|viewer| viewer.session.stats(now).uplink);
         self.links.clear();
         self.connections.handle(ConnectionCommand::SetOwnId(id), now);
         let config = Config {
             target_latency: Duration::from_millis(channel.target_latency_ms.into()),
             uplink_limit: self.wish.upload_limit,
+            uplink_guess: found.or(self.wish.upload_guess),
             ..Config::viewer(id)
         };
         let mut session = Session::new(config, key, seed(self.signal.chance()), now);

@@ -1,5 +1,6 @@
 import type { Player } from 'cardume-peer-wasm';
 import type { PlayerEvent, Stats } from './types';
+import { UplinkMemory } from './uplink-memory';
 
 /** What to watch, and how. */
 export interface AttachOptions {
@@ -47,6 +48,7 @@ class EngineAttachment implements Attachment {
   #player: Player | undefined;
   #isDestroyed = false;
   #uploadLimit: number | undefined;
+  readonly #uplink = new UplinkMemory();
   #rendition: number | 'auto' = 'auto';
 
   constructor(
@@ -60,7 +62,9 @@ class EngineAttachment implements Attachment {
   }
 
   stats(): Stats | undefined {
-    return this.#player?.stats();
+    const stats = this.#player?.stats();
+    if (stats) this.#uplink.note(stats.uplink);
+    return stats;
   }
 
   setUploadLimit(bitsPerSecond: number | undefined): void {
@@ -85,7 +89,8 @@ class EngineAttachment implements Attachment {
       const engine = await loadEngine();
       if (this.#isDestroyed) return;
       const { tracker, channel } = this.options;
-      const options = { tracker, channel, uploadLimit: this.#uploadLimit };
+      const uploadGuess = this.#uplink.bitsPerSecond;
+      const options = { tracker, channel, uploadLimit: this.#uploadLimit, uploadGuess };
       this.#player = new engine.Player(this.video, options, (event) => this.#report(event));
       this.#player.setRendition(this.#rendition);
     } catch (error) {
