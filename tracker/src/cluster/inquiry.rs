@@ -11,7 +11,6 @@ use cardume_wire::ChannelId;
 use futures_util::StreamExt;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::connection::RETRY_MAX;
 use super::nodes::{BEAT_INTERVAL, SILENCE_LIMIT};
 use super::{ClusterError, Shared, subject};
 use crate::node::NodeId;
@@ -25,8 +24,9 @@ const ASK_PAUSE: Duration = Duration::from_millis(50);
 const REPLY_LIMIT: Duration = Duration::from_millis(250);
 /// A node that answers nothing is dead once it has left out two beats: a busy machine may be late with one.
 const QUIET_LIMIT: Duration = BEAT_INTERVAL.saturating_mul(2).saturating_add(REPLY_LIMIT);
-/// So long after NATS is back all nodes are: until then that one is not there means nothing.
-const GATHER_LIMIT: Duration = RETRY_MAX.saturating_mul(2);
+/// So long after NATS is back all nodes are: until then that one is not there means nothing. They try to connect several times a
+/// second, and a machine may be busy.
+const GATHER_LIMIT: Duration = Duration::from_secs(2);
 /// What the questions' answers go to, in NATS' own client.
 const INBOX: &str = "_INBOX.";
 
