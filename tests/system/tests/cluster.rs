@@ -219,6 +219,29 @@ async fn an_encoder_whose_node_died_need_not_wait_for_its_silence() {
 }
 
 #[tokio::test]
+async fn an_encoder_whose_nodes_machine_fell_silent_goes_on_at_another_and_that_counts() {
+    let nats = NatsServer::start().await;
+    let cable = Balancer::start(nats.address()).await;
+    let (a, b) = (TestNode::start_by(cable.address, "").await, TestNode::start(&nats, "").await);
+    let older = tokio::spawn(send_for_ever(a.channel("live").broadcast(tracks()).unwrap(), PART_LEN));
+    let (mut viewer, _) = watch(&b).await;
+    viewer.watch_until("media of the other node", |viewer| viewer.appended.len() >= 3).await;
+    // NATS does not know either: nobody answers for the node, as one does for a process that died.
+    cable.fall_silent();
+    assert_eq!(b.channel("live").reserve().unwrap_err(), BroadcastError::Busy);
+    let reservation = within("its silence is believed", b.channel("live").claim()).await.unwrap();
+    tokio::spawn(send_for_ever(reservation.start(tracks()).unwrap(), PART_LEN));
+    viewer.watch_until("the newer broadcast", |viewer| viewer.attached.len() == 2).await;
+    assert!(!older.is_finished(), "it lives, and nobody could tell it");
+    cable.speak();
+    let (_, error) = within("the older one ends", older).await.unwrap();
+    assert_eq!(error, BroadcastError::Busy);
+    let n_before = viewer.appended.len();
+    viewer.watch_until("more of the newer one", |viewer| viewer.appended.len() >= n_before + 5).await;
+    assert_eq!(viewer.attached.len(), 2);
+}
+
+#[tokio::test]
 async fn a_living_node_keeps_its_channel_as_long_as_its_encoder_stays() {
     let nats = NatsServer::start().await;
     let (a, b) = (TestNode::start(&nats, "").await, TestNode::start(&nats, "").await);

@@ -11,7 +11,7 @@ use cardume_wire::ChannelId;
 use futures_util::StreamExt;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::nodes::{BEAT_INTERVAL, SILENCE_LIMIT};
+use super::nodes::SILENCE_LIMIT;
 use super::{ClusterError, Shared, subject};
 use crate::node::NodeId;
 
@@ -22,8 +22,9 @@ const ASK_LIMIT: Duration = Duration::from_millis(500);
 const ASK_PAUSE: Duration = Duration::from_millis(50);
 /// An answer that takes longer is none: a round trip and a busy machine.
 const REPLY_LIMIT: Duration = Duration::from_millis(250);
-/// A node that answers nothing is dead once it has left out two beats: a busy machine may be late with one.
-const QUIET_LIMIT: Duration = BEAT_INTERVAL.saturating_mul(2).saturating_add(REPLY_LIMIT);
+/// A node that answers nothing is dead once a beat is late by half of the time between two: it was asked several times meanwhile, and
+/// the encoder for whose sake is asked has left it. With what the encoder needs to come this is within viewers' buffers.
+const QUIET_LIMIT: Duration = Duration::from_millis(1500);
 /// So long after NATS is back all nodes are: until then that one is not there means nothing. They try to connect several times a
 /// second, and a machine may be busy.
 const GATHER_LIMIT: Duration = Duration::from_secs(2);
