@@ -355,6 +355,44 @@ async fn who_asks_a_node_for_another_ones_film_is_told_why_it_is_not_here() {
 }
 
 #[tokio::test]
+async fn who_asks_the_api_or_hls_for_another_nodes_film_is_told_where_it_is() {
+    let nats = NatsServer::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/../../media/tests/fixtures/cmaf.mp4");
+    std::fs::copy(fixture, folder.path().join("Two seconds.mp4")).unwrap();
+    let films = format!("films = {:?}", folder.path().display().to_string());
+    let cinema = TestNode::start(&nats, &format!("{films}\npublic_url = \"https://films.example/\"")).await;
+    let node = TestNode::start(&nats, "").await;
+    let (film, hls) = ("/v1/channels/two-seconds", "/hls/two-seconds/index.m3u8");
+    until("the film was read", async || get(cinema.http(), film).await.json()["duration_ms"].is_u64()).await;
+    for path in [film, "/v1/channels/two-seconds/stats"] {
+        let reply = get(node.http(), path).await;
+        let location = format!("location: https://films.example{path}");
+        assert!(reply.status == 307 && reply.head.contains(&location), "{} {}", reply.status, reply.head);
+        assert_eq!(reply.json()["error"], "this film is at https://films.example");
+    }
+    let replies = [get(node.http(), hls).await, get(cinema.http(), hls).await];
+    assert!(
+        replies[0].status == 404 && replies[0].body.contains("another node has a film"),
+        "{}",
+        replies[0].body
+    );
+    assert!(replies[1].status == 404 && replies[1].body.contains("this is a film"), "{}", replies[1].body);
+    assert_eq!(
+        get(node.http(), "/v1/channels/nowhere").await.json()["error"],
+        "there is no channel \"nowhere\" here"
+    );
+
+    // Where all nodes have one name, it leads to any of them: nobody is sent in a circle. Nor is anybody where there is none.
+    for public_url in [format!("public_url = \"http://{}\"", node.http()), String::new()] {
+        cinema.reload(&format!("{films}\n{public_url}"));
+        let reply = get(node.http(), film).await;
+        let error = reply.json()["error"].as_str().unwrap().to_owned();
+        assert!(reply.status == 404 && error.contains("another node has this film"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn metrics_tell_of_nats_and_of_other_nodes() {
     let mut nats = NatsServer::start().await;
     let (a, b) = (TestNode::start(&nats, "").await, TestNode::start(&nats, "").await);

@@ -28,8 +28,6 @@ const QUIET_LIMIT: Duration = Duration::from_millis(1500);
 /// So long after NATS is back all nodes are: until then that one is not there means nothing. They try to connect several times a
 /// second, and a machine may be busy.
 const GATHER_LIMIT: Duration = Duration::from_secs(2);
-/// What the questions' answers go to, in NATS' own client.
-const INBOX: &str = "_INBOX.";
 
 /// What is heard of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +86,7 @@ pub(super) async fn look_after(shared: Arc<Shared>, node: NodeId) {
 pub(super) async fn answer(shared: Arc<Shared>) -> Result<(), ClusterError> {
     let mut questions = shared.subscribe(subject::inquiries_of(shared.me)).await?;
     while let Some(message) = questions.next().await {
-        let Some(reply) = message.reply.filter(|reply| reply.starts_with(INBOX)) else { continue };
+        let Some(reply) = message.reply.filter(|reply| subject::is_inbox(reply)) else { continue };
         let channel = subject::last::<ChannelId>(&message.subject);
         let answer = if channel.is_some_and(|channel| shared.is_ours(&channel)) { "yes" } else { "no" };
         shared.small.send(reply.to_string(), answer.into());
