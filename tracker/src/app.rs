@@ -134,6 +134,7 @@ impl Tracker {
         let (readers, relayed) = (Readers::new(Arc::clone(&budget)), Relayed::new(budget));
         let relay = start_relay(&config, &relayed, &common).await?;
         let (abroad, meter) = (cluster.as_ref().map(Cluster::abroad), cluster.as_ref().map(Cluster::meter));
+        let films_abroad = cluster.as_ref().map(Cluster::films);
         let live = Arc::new(Live::new(&config, channels, common, relay.ice_servers(), abroad)?);
         open_channels(&live, ends, cluster)?;
         tasks.spawn(egress::govern(Arc::clone(&readers), stop.clone()));
@@ -150,6 +151,7 @@ impl Tracker {
             },
             servers: Arc::clone(&live.servers),
             cluster: meter,
+            films: films_abroad,
             readers,
             relayed,
             announces: live.announces.clone(),
@@ -265,6 +267,7 @@ fn open_channels(
             channels: live.channels.clone(),
             registry: Arc::clone(&live.registry),
             servers: Arc::clone(&live.servers),
+            door: live.door.clone(),
             adopt: adopt_into(live),
         };
         cluster.run(rooms, (stop, tasks));

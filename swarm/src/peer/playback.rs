@@ -186,9 +186,11 @@ impl Peer {
     /// Where to go on when the next part is too late.
     fn way_on(&self, track: &TrackWindow, now: Instant) -> Option<u32> {
         let next = track.next?;
-        // An undescribed part begins where the one before it ends, or not after the first that is known.
-        let begins = track.part(next).or_else(|| track.parts_from(next).next())?;
-        let late = now.since(self.plays_at(begins, now)?);
+        // An undescribed part begins where the one before it ends, which may be long before the first that is known.
+        let described = track.part(next);
+        let begins = described.or_else(|| track.parts_from(next).next())?;
+        let hole_us = described.map_or_else(|| begins.start_us.saturating_sub(track.delivered_us), |_| 0);
+        let late = (now + Duration::from_micros(hole_us)).since(self.plays_at(begins, now)?);
         let later = || track.parts_from(next.saturating_add(1)).filter(|part| part.is_independent);
         if late > LOST_AFTER || self.is_lost(begins, now) {
             let goal = self.goal_us(now)?;

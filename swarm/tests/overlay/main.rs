@@ -499,3 +499,17 @@ fn who_is_told_to_rest_takes_only_what_it_passes_on_until_it_is_called_back() {
     }
     assert_ne!(stage.peer.stats(stage.now).phase, Phase::Resting);
 }
+
+#[test]
+fn who_comes_back_from_an_outage_goes_on_with_the_first_that_comes() {
+    let mut stage = Stage::viewer(0);
+    // Nothing comes for ten seconds, and nobody knows what it was.
+    stage.run(10_000);
+    stage.n_parts += 50;
+    let first = stage.stream(1);
+    assert!(first.is_multiple_of(GROUP));
+    let is_delivered =
+        |(_, output): &(_, Output)| matches!(output, Output::Deliver { part } if part.sequence == first);
+    stage.run(100);
+    assert!(stage.outputs.iter().any(is_delivered));
+}

@@ -61,6 +61,17 @@ export class Lab {
     run('ip', ['netns', 'exec', router(side), 'nft', '-f', '-'], rulesOf(side, kind));
   }
 
+  /** What a program is started with that shall run in a home. */
+  inHome(side: Side): readonly string[] {
+    return ['ip', 'netns', 'exec', home(side)];
+  }
+
+  /** From now on a home has UDP alone; connections by TCP end. */
+  cutTcp(side: Side): void {
+    const rule = ['insert', 'rule', 'ip', 'filter', 'passing', 'meta', 'l4proto', 'tcp'];
+    run('ip', ['netns', 'exec', router(side), 'nft', ...rule, 'reject', 'with', 'tcp', 'reset']);
+  }
+
   /** A Chromium in a home. */
   browse(side: Side, origin: string): Promise<Browser> {
     const options = chromiumOptions();

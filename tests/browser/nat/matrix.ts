@@ -2,7 +2,7 @@
  * Which two viewers connect how: two tabs, each in a Chromium of its own behind a NAT of each kind, with the tracker's relay and
  * without. Prints a table; fails when a pair connects in a worse way than it can, or when somebody gets no picture. Then those who
  * have only the relay between them, when the server has little for them. What the relay passes on is the server's egress, too: it
- * fails when media goes that way, as the server could have sent it itself.
+ * fails when media goes that way, as the server could have sent it itself. Before all that, two viewers without a browser.
  */
 import type { Browser } from '@playwright/test';
 import { budgetOf } from '../src/audience';
@@ -11,6 +11,7 @@ import { CHANNEL, Tracker } from '../src/tracker';
 import { pause, until } from '../src/until';
 import { Viewer } from '../src/viewer';
 import { KINDS, type Kind, Lab, SIDES, TRACKER_HOST } from './lab';
+import { watchNatively } from './native';
 import { type End, endsOf, PATHS, type Path, pathOf } from './path';
 
 /** Copies of the stream that the server may send and relay: enough for two viewers, each of whom it serves alone. */
@@ -215,6 +216,7 @@ const SCENES: readonly Scene[] = [
 const lab = new Lab();
 const faults: string[] = [];
 try {
+  print(`native viewers behind symmetric NATs: ${await watchNatively(lab)}`);
   for (const scene of SCENES) faults.push(...faultsOf(await play(lab, scene), scene));
 } finally {
   lab.remove();

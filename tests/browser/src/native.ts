@@ -8,6 +8,7 @@ import { until } from './until';
 /** What `cardume watch --json` prints of a viewer, as far as tests read it; in the words of the tab's statistics. */
 export interface NativeStats {
   readonly state: string;
+  readonly serverLinked: boolean;
   readonly peerId: string;
   readonly fromPeersLen: number;
   readonly sentLen: number;
@@ -23,8 +24,10 @@ export interface NativeStats {
 export class NativeViewer {
   readonly #child: Child;
 
-  constructor(tracker: Tracker) {
-    this.#child = new Child('cardume watch', program(), ['watch', page(tracker), '--json']);
+  /** Of this tracker; `under` is a command that it is started under, such as one that puts it into another network. */
+  constructor(tracker: Tracker, under: readonly string[] = []) {
+    const [first = program(), ...rest] = [...under, program(), 'watch', page(tracker), '--json'];
+    this.#child = new Child('cardume watch', first, rest);
   }
 
   get output(): string {

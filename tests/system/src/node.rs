@@ -21,9 +21,14 @@ pub struct TestNode {
 impl TestNode {
     /// Starts one in the cluster of this NATS, with these lines in its configuration.
     pub async fn start(nats: &NatsServer, toml: &str) -> Self {
+        Self::start_by(nats.address(), toml).await
+    }
+
+    /// The same, with its NATS at this address.
+    pub async fn start_by(nats: SocketAddr, toml: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let nats = format!("nats = {:?}", nats.url());
+        let nats = format!("nats = \"nats://{nats}\"");
         let (path, toml) = (directory.path().to_owned(), format!("{nats}\n{toml}"));
         let starting = runtime.spawn(async move { TestTracker::start_in(&path, &toml).await });
         let tracker = Some(starting.await.unwrap());

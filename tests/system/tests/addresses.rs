@@ -57,6 +57,7 @@ async fn serve_to(address: &str, store: &Arc<Store>) -> SocketAddr {
     }
     let routes = http::router(Http {
         cluster: None,
+        films: None,
         channels,
         signalling: Signalling {
             registry,

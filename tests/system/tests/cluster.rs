@@ -219,6 +219,29 @@ async fn an_encoder_whose_node_died_need_not_wait_for_its_silence() {
 }
 
 #[tokio::test]
+async fn an_encoder_whose_nodes_machine_fell_silent_goes_on_at_another_and_that_counts() {
+    let nats = NatsServer::start().await;
+    let cable = Balancer::start(nats.address()).await;
+    let (a, b) = (TestNode::start_by(cable.address, "").await, TestNode::start(&nats, "").await);
+    let older = tokio::spawn(send_for_ever(a.channel("live").broadcast(tracks()).unwrap(), PART_LEN));
+    let (mut viewer, _) = watch(&b).await;
+    viewer.watch_until("media of the other node", |viewer| viewer.appended.len() >= 3).await;
+    // NATS does not know either: nobody answers for the node, as one does for a process that died.
+    cable.fall_silent();
+    assert_eq!(b.channel("live").reserve().unwrap_err(), BroadcastError::Busy);
+    let reservation = within("its silence is believed", b.channel("live").claim()).await.unwrap();
+    tokio::spawn(send_for_ever(reservation.start(tracks()).unwrap(), PART_LEN));
+    viewer.watch_until("the newer broadcast", |viewer| viewer.attached.len() == 2).await;
+    assert!(!older.is_finished(), "it lives, and nobody could tell it");
+    cable.speak();
+    let (_, error) = within("the older one ends", older).await.unwrap();
+    assert_eq!(error, BroadcastError::Busy);
+    let n_before = viewer.appended.len();
+    viewer.watch_until("more of the newer one", |viewer| viewer.appended.len() >= n_before + 5).await;
+    assert_eq!(viewer.attached.len(), 2);
+}
+
+#[tokio::test]
 async fn a_living_node_keeps_its_channel_as_long_as_its_encoder_stays() {
     let nats = NatsServer::start().await;
     let (a, b) = (TestNode::start(&nats, "").await, TestNode::start(&nats, "").await);
@@ -329,6 +352,44 @@ async fn who_asks_a_node_for_another_ones_film_is_told_why_it_is_not_here() {
     let mut signal = SignalClient::ask(node.http(), &SignalClient::wish("film", None)).await;
     let FromTracker::Error { message, .. } = signal.hear().await else { panic!("no error") };
     assert!(message.contains("only the node that has its file"), "{message}");
+}
+
+#[tokio::test]
+async fn who_asks_the_api_or_hls_for_another_nodes_film_is_told_where_it_is() {
+    let nats = NatsServer::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/../../media/tests/fixtures/cmaf.mp4");
+    std::fs::copy(fixture, folder.path().join("Two seconds.mp4")).unwrap();
+    let films = format!("films = {:?}", folder.path().display().to_string());
+    let cinema = TestNode::start(&nats, &format!("{films}\npublic_url = \"https://films.example/\"")).await;
+    let node = TestNode::start(&nats, "").await;
+    let (film, hls) = ("/v1/channels/two-seconds", "/hls/two-seconds/index.m3u8");
+    until("the film was read", async || get(cinema.http(), film).await.json()["duration_ms"].is_u64()).await;
+    for path in [film, "/v1/channels/two-seconds/stats"] {
+        let reply = get(node.http(), path).await;
+        let location = format!("location: https://films.example{path}");
+        assert!(reply.status == 307 && reply.head.contains(&location), "{} {}", reply.status, reply.head);
+        assert_eq!(reply.json()["error"], "this film is at https://films.example");
+    }
+    let replies = [get(node.http(), hls).await, get(cinema.http(), hls).await];
+    assert!(
+        replies[0].status == 404 && replies[0].body.contains("another node has a film"),
+        "{}",
+        replies[0].body
+    );
+    assert!(replies[1].status == 404 && replies[1].body.contains("this is a film"), "{}", replies[1].body);
+    assert_eq!(
+        get(node.http(), "/v1/channels/nowhere").await.json()["error"],
+        "there is no channel \"nowhere\" here"
+    );
+
+    // Where all nodes have one name, it leads to any of them: nobody is sent in a circle. Nor is anybody where there is none.
+    for public_url in [format!("public_url = \"http://{}\"", node.http()), String::new()] {
+        cinema.reload(&format!("{films}\n{public_url}"));
+        let reply = get(node.http(), film).await;
+        let error = reply.json()["error"].as_str().unwrap().to_owned();
+        assert!(reply.status == 404 && error.contains("another node has this film"), "{error}");
+    }
 }
 
 #[tokio::test]

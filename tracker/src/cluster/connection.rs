@@ -16,9 +16,10 @@ pub(super) const SUBSCRIPTION_LIMIT: usize = 1024;
 const COMMAND_LIMIT: usize = 256;
 /// How long a start waits for NATS.
 const START_LIMIT: Duration = Duration::from_secs(5);
-/// Between two attempts to connect again: at first, and at most, times the attempts. Nodes are few, so that this is no storm.
+/// Between two attempts to connect again: at first, and at most, times the attempts. Nodes are few, so that this is no storm, and
+/// viewers of those that lack their source wait for it.
 const RETRY_MIN: Duration = Duration::from_millis(50);
-pub(super) const RETRY_MAX: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_millis(250);
 /// A silent connection is broken after two of these.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 /// Bytes of a credentials file at most.

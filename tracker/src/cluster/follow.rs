@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::Message;
+use async_nats::{Message, StatusCode};
 use cardume_wire::{ChannelId, Epoch, TrackId};
 use futures_util::{FutureExt, StreamExt};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at};
@@ -23,6 +23,8 @@ const REVIEW_INTERVAL: Duration = Duration::from_millis(500);
 const REVIEW_PAUSE: Duration = Duration::from_millis(20);
 /// How often the node on air is told that its broadcast is wanted, and at most asked for what was lost.
 const ASK_INTERVAL: Duration = Duration::from_secs(1);
+/// The same when NATS says that the node is not there: after an outage it comes back a moment later than we do.
+const NOBODY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// NATS that was restarted is back sooner; viewers have two seconds to find somebody else.
 const OUTAGE_PATIENCE: Duration = Duration::from_millis(500);
@@ -105,7 +107,7 @@ impl Followers {
             holder: source.0,
             server: server.clone(),
             next: BTreeMap::new(),
-            asked_at: None,
+            ask_at: Instant::now(),
         };
         let stopped = stop.clone();
         tokio::spawn(async move {
@@ -124,7 +126,8 @@ struct Follower {
     holder: NodeId,
     server: ServerPeer,
     next: BTreeMap<TrackId, u32>,
-    asked_at: Option<Instant>,
+    /// Not before this.
+    ask_at: Instant,
 }
 
 impl Follower {
@@ -137,7 +140,7 @@ impl Follower {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut lacks, mut cut_off_at) = (true, None);
         loop {
-            if lacks && self.asked_at.is_none_or(|at| at.elapsed() >= ASK_INTERVAL) {
+            if lacks && self.ask_at <= Instant::now() {
                 // What is published meanwhile waits in the subscription, so that everything comes in order.
                 lacks = self.catch_up(&mut refills).await;
             }
@@ -150,7 +153,9 @@ impl Follower {
                 }
                 _ = reconnects.changed() => {
                     let is_up = self.shared.connection.is_up();
-                    lacks |= is_up;
+                    if is_up {
+                        (lacks, self.ask_at) = (true, Instant::now());
+                    }
                     cut_off_at = (!is_up).then(|| Instant::now() + OUTAGE_PATIENCE);
                     continue;
                 }
@@ -159,6 +164,7 @@ impl Follower {
                     self.server.cut_off().await;
                     continue;
                 }
+                () = sleep_until(self.ask_at), if lacks => continue,
             };
             let Some(message) = message else { return Ok(()) };
             lacks = self.take(message).await.is_none_or(|progress| progress.has_gap);
@@ -168,12 +174,16 @@ impl Follower {
     /// Asks for what is missing, and takes it until its end, or for a second. True when something is missing still.
     async fn catch_up(&mut self, refills: &mut async_nats::Subscriber) -> bool {
         let now = Instant::now();
-        self.asked_at = Some(now);
+        self.ask_at = now + ASK_INTERVAL;
         // Of an older answer.
         while refills.next().now_or_never().flatten().is_some() {}
         self.ask(&Ask::since(&self.next));
         let mut lacks = true;
-        while let Ok(Some(message)) = timeout_at(now + ASK_INTERVAL, refills.next()).await {
+        while let Ok(Some(message)) = timeout_at(self.ask_at, refills.next()).await {
+            if message.status == Some(StatusCode::NO_RESPONDERS) {
+                self.ask_at = now + NOBODY_INTERVAL;
+                return true;
+            }
             if message.payload.is_empty() {
                 return lacks;
             }

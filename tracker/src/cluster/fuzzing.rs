@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::nodes::{NODE_LIMIT, Nodes};
 use super::subject::Back;
-use super::{agreement, beat, parcel, refill, viewers};
+use super::{agreement, beat, films, parcel, refill, viewers};
 use crate::channel::{ChannelSetup, Channels, Programme};
 use crate::node::NodeId;
 use crate::relay::IceServers;
@@ -57,6 +57,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
     let lines = [
         format!("cardume.node.{node} {{\"on_air\":{{\"live\":7}},\"is_last\":false}}"),
         format!("cardume.node.{node} {{\"on_air\":{{}},\"is_last\":true}}"),
+        "cardume.film.two-seconds https://films.example/".to_owned(),
         news(&NodeNews::Sample { n_viewers: 9, peers: vec![stranger] }),
         letter(ann, &tell(FromTracker::Offer { from: stranger, sdp: "v=0".to_owned() })),
         letter(ann, &tell(FromTracker::Answer { from: stranger, sdp: "v=0".to_owned() })),
@@ -117,6 +118,7 @@ impl World {
             Some("peer") => drop(viewers::deliver(&self.registry, subject, payload)),
             Some("swarm") => drop(viewers::note(&self.registry, subject, payload)),
             Some("ask") => drop(refill::read(payload)),
+            Some("film") => drop(films::read(payload)),
             Some("back") => drop(Back::read(subject)),
             _ => drop(agreement::parse(payload)),
         }

@@ -11,8 +11,7 @@ use cardume_wire::ChannelId;
 use futures_util::StreamExt;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::connection::RETRY_MAX;
-use super::nodes::{BEAT_INTERVAL, SILENCE_LIMIT};
+use super::nodes::SILENCE_LIMIT;
 use super::{ClusterError, Shared, subject};
 use crate::node::NodeId;
 
@@ -23,12 +22,12 @@ const ASK_LIMIT: Duration = Duration::from_millis(500);
 const ASK_PAUSE: Duration = Duration::from_millis(50);
 /// An answer that takes longer is none: a round trip and a busy machine.
 const REPLY_LIMIT: Duration = Duration::from_millis(250);
-/// A node that answers nothing is dead once it has left out two beats: a busy machine may be late with one.
-const QUIET_LIMIT: Duration = BEAT_INTERVAL.saturating_mul(2).saturating_add(REPLY_LIMIT);
-/// So long after NATS is back all nodes are: until then that one is not there means nothing.
-const GATHER_LIMIT: Duration = RETRY_MAX.saturating_mul(2);
-/// What the questions' answers go to, in NATS' own client.
-const INBOX: &str = "_INBOX.";
+/// A node that answers nothing is dead once a beat is late by half of the time between two: it was asked several times meanwhile, and
+/// the encoder for whose sake is asked has left it. With what the encoder needs to come this is within viewers' buffers.
+const QUIET_LIMIT: Duration = Duration::from_millis(1500);
+/// So long after NATS is back all nodes are: until then that one is not there means nothing. They try to connect several times a
+/// second, and a machine may be busy.
+const GATHER_LIMIT: Duration = Duration::from_secs(2);
 
 /// What is heard of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +86,7 @@ pub(super) async fn look_after(shared: Arc<Shared>, node: NodeId) {
 pub(super) async fn answer(shared: Arc<Shared>) -> Result<(), ClusterError> {
     let mut questions = shared.subscribe(subject::inquiries_of(shared.me)).await?;
     while let Some(message) = questions.next().await {
-        let Some(reply) = message.reply.filter(|reply| reply.starts_with(INBOX)) else { continue };
+        let Some(reply) = message.reply.filter(|reply| subject::is_inbox(reply)) else { continue };
         let channel = subject::last::<ChannelId>(&message.subject);
         let answer = if channel.is_some_and(|channel| shared.is_ours(&channel)) { "yes" } else { "no" };
         shared.small.send(reply.to_string(), answer.into());

@@ -14,6 +14,7 @@ mod beat;
 mod bucket;
 mod channels;
 mod connection;
+mod films;
 mod follow;
 pub mod fuzzing;
 mod inquiry;
@@ -37,6 +38,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::channel::Channels;
 use crate::config::{ChannelConfig, Config, ConfigErrors};
+use crate::door::Door;
 use crate::node::NodeId;
 use crate::server_peer::ServerPeers;
 use crate::signal::{Abroad, Outward, Registry};
@@ -45,6 +47,7 @@ pub use air::{Outlet, TakeError};
 use bucket::Bucket;
 pub use channels::Adopt;
 use connection::{Connection, LinkState};
+pub use films::{Films, Holder};
 use follow::Followers;
 pub use meter::{Figures, Meter, Traffic};
 use nodes::Nodes;
@@ -196,6 +199,11 @@ impl Cluster {
         Meter::new(Arc::clone(&self.shared), self.abroad.clone())
     }
 
+    /// Who has the films that are not here.
+    pub fn films(&self) -> Films {
+        Films::new(Arc::clone(&self.shared))
+    }
+
     /// The ways of channels to the other nodes.
     pub fn outlets(&self) -> Outlets {
         Outlets(Arc::clone(&self.shared))
@@ -203,7 +211,7 @@ impl Cluster {
 
     /// Does its part until `stop`.
     pub fn run(self, rooms: Rooms, (stop, tasks): (&CancellationToken, &TaskTracker)) {
-        let Rooms { channels, registry, servers, adopt } = rooms;
+        let Rooms { channels, registry, servers, door, adopt } = rooms;
         let Self { shared, config, abroad, outward, postmen } = self;
         let until = |work: futures_util::future::BoxFuture<'static, Result<(), ClusterError>>| {
             let stop = stop.clone();
@@ -226,6 +234,7 @@ impl Cluster {
         until(Box::pin(viewers::hear(Arc::clone(&shared), Arc::clone(&registry))));
         until(endless(viewers::tell(registry)));
         until(Box::pin(refill::answer(Arc::clone(&shared), channels.clone(), Arc::clone(&servers))));
+        until(Box::pin(films::answer(Arc::clone(&shared), channels.clone(), door)));
         until(endless(Followers::new(Arc::clone(&shared), channels, servers).run()));
         until(Box::pin(channels::keep(Arc::clone(&shared), config.clone(), adopt)));
         until(endless(shared.heal(config)));
@@ -240,6 +249,8 @@ pub struct Rooms {
     pub registry: Arc<Registry>,
     /// The server peers.
     pub servers: Arc<ServerPeers>,
+    /// Which knows where the public reaches us.
+    pub door: Door,
     /// Takes the cluster's channels over when they change.
     pub adopt: Adopt,
 }

@@ -10,6 +10,10 @@ pub(super) const ALL_NODES: &str = "cardume.node.*";
 pub(super) const ALL_SWARMS: &str = "cardume.swarm.*";
 /// What is written into the bucket's list of channels passes here.
 pub(super) const CHANNELS_WRITTEN: &str = "$KV.cardume.channels";
+/// What all nodes are asked for by whoever looks for a film.
+pub(super) const ALL_FILMS: &str = "cardume.film.*";
+/// What the answers to questions go to, in NATS' own client.
+const INBOX: &str = "_INBOX.";
 /// What the answers to asks begin with: no other subject is answered to.
 const REFILL: &str = "cardume.refill.";
 const OFFER_BACK: &str = "cardume.back.";
@@ -22,6 +26,16 @@ pub(super) fn node(node: NodeId) -> String {
 /// Where a node is asked whether it has a channel on air.
 pub(super) fn inquiry(node: NodeId, channel: &ChannelId) -> String {
     format!("cardume.inquiry.{node}.{channel}")
+}
+
+/// Where whoever has this film is asked for it.
+pub(super) fn film(film: &ChannelId) -> String {
+    format!("cardume.film.{film}")
+}
+
+/// Whether a question may be answered there.
+pub(super) fn is_inbox(subject: &str) -> bool {
+    subject.starts_with(INBOX)
 }
 
 /// All that a node is asked for so.

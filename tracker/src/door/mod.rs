@@ -26,6 +26,7 @@ struct Rules {
     allowed_origins: Vec<Origin>,
     /// The tracker's own.
     public_origin: Option<Origin>,
+    public_url: Option<String>,
     metrics_token: Option<blake3::Hash>,
 }
 
@@ -68,6 +69,7 @@ impl Door {
             proxy_header: config.proxy_header,
             allowed_origins: config.allowed_origins.clone(),
             public_origin: config.public_url.as_deref().and_then(Origin::of_url),
+            public_url: config.public_url.clone(),
             metrics_token: config.metrics_token.as_ref().map(|token| blake3::hash(token.as_bytes())),
         };
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
@@ -102,6 +104,11 @@ impl Door {
         let host = host.or_else(|| uri.authority().map(Authority::as_str));
         let is_own = origin.split_once("://").is_some_and(|(_, page)| Some(page) == host);
         is_own || rules.public_origin.iter().chain(&rules.allowed_origins).any(|known| known.matches(origin))
+    }
+
+    /// How the public reaches the tracker, as far as its operator says.
+    pub fn public_url(&self) -> Option<String> {
+        self.rules().public_url.clone()
     }
 
     /// Whether the caller may read the metrics.

@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::channel::{Channel, Channels};
+use crate::cluster::{Films, Holder};
 use crate::egress::{Busy, Readers};
 use crate::http::busy_response;
 use crate::window::Window;
@@ -49,6 +50,7 @@ struct Hls {
     channels: Channels,
     followed: Arc<Mutex<BTreeMap<ChannelId, Followed>>>,
     readers: Arc<Readers>,
+    films: Option<Films>,
 }
 
 /// A channel whose live window is followed.
@@ -75,13 +77,14 @@ pub const MEDIA_PATH: &str = "/hls/{channel}/{track}/{epoch}/{file}";
 
 /// The routes under `/hls/`, within what readers may be sent. Follows every channel of the table from now on; needs a
 /// runtime.
-pub fn router(channels: &Channels, readers: Arc<Readers>) -> Router {
+pub fn router(channels: &Channels, readers: Arc<Readers>, films: Option<Films>) -> Router {
     let follow = |channel: Arc<Channel>| (channel.id().clone(), Followed::new(channel));
     let followed = Arc::new(Mutex::new(channels.iter().map(follow).collect()));
     Router::new().route(PLAYLIST_PATH, get(playlist)).route(MEDIA_PATH, get(file)).with_state(Hls {
         channels: channels.clone(),
         followed,
         readers,
+        films,
     })
 }
 
@@ -108,6 +111,12 @@ async fn follow(mut window: watch::Receiver<Arc<Window>>, sender: watch::Sender<
 enum HlsError {
     #[error("there is no channel \"{0}\" here")]
     UnknownChannel(String),
+    #[error(
+        "there is no channel \"{0}\" here: another node has a film of this name, and of films there is no HLS"
+    )]
+    FilmElsewhere(String),
+    #[error("this is a film, and HLS is of live channels only: open its page, or /v1/channels")]
+    Film,
     #[error("the channel is not live: nobody is sending to it now")]
     NotLive,
     #[error("there is no such file: the playlists are index.m3u8 and TRACK.m3u8")]
@@ -127,7 +136,12 @@ enum HlsError {
 impl IntoResponse for HlsError {
     fn into_response(self) -> Response {
         let status = match self {
-            Self::UnknownChannel(_) | Self::NotLive | Self::NoSuchFile | Self::Gone => StatusCode::NOT_FOUND,
+            Self::UnknownChannel(_)
+            | Self::FilmElsewhere(_)
+            | Self::Film
+            | Self::NotLive
+            | Self::NoSuchFile
+            | Self::Gone => StatusCode::NOT_FOUND,
             Self::PartWithoutSegment | Self::TooFarAhead(_) => StatusCode::BAD_REQUEST,
             Self::TimedOut => StatusCode::SERVICE_UNAVAILABLE,
             Self::Busy(busy) => return busy_response(busy),
@@ -139,11 +153,23 @@ impl IntoResponse for HlsError {
 }
 
 impl Hls {
+    /// The live channel of this name, or why there is none.
+    async fn find(&self, name: &str) -> Result<Arc<Channel>, HlsError> {
+        let unknown = || HlsError::UnknownChannel(name.to_owned());
+        let id = name.parse::<ChannelId>().map_err(|_| unknown())?;
+        match (self.channels.find(&id), &self.films) {
+            (Some(channel), _) if channel.is_for_senders() => Ok(channel),
+            (Some(channel), _) if !channel.is_void() => Err(HlsError::Film),
+            (None, Some(films)) if matches!(films.holder(&id).await, Holder::Node(_)) => {
+                Err(HlsError::FilmElsewhere(name.to_owned()))
+            }
+            _ => Err(unknown()),
+        }
+    }
+
     /// The channel, which is wanted from now on, with what is shown of it.
-    fn snapshots(&self, channel: &str) -> Result<(Arc<Channel>, Snapshots), HlsError> {
-        let id = channel.parse::<ChannelId>().ok();
-        let found = id.and_then(|id| self.channels.find(&id));
-        let found = found.ok_or_else(|| HlsError::UnknownChannel(channel.to_owned()))?;
+    async fn snapshots(&self, channel: &str) -> Result<(Arc<Channel>, Snapshots), HlsError> {
+        let found = self.find(channel).await?;
         found.ask();
         let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
         // One that was added, or taken away and added anew, is followed from the first time that it is asked for.
@@ -201,7 +227,7 @@ async fn playlist(
     Path((channel, name)): Path<(String, String)>,
     Query(directives): Query<Directives>,
 ) -> Result<Response, HlsError> {
-    let (channel, mut snapshots) = hls.snapshots(&channel)?;
+    let (channel, mut snapshots) = hls.snapshots(&channel).await?;
     come(&channel, &mut snapshots).await?;
     let presentation = begun(&mut snapshots).await?;
     let name = name.strip_suffix(".m3u8").ok_or(HlsError::NoSuchFile)?;
@@ -295,7 +321,7 @@ async fn file(
     State(hls): State<Hls>,
     Path((channel, track, epoch, name)): Path<(String, u8, u32, String)>,
 ) -> Result<Response, HlsError> {
-    let (_, mut snapshots) = hls.snapshots(&channel)?;
+    let (_, mut snapshots) = hls.snapshots(&channel).await?;
     let presentation = Arc::clone(&snapshots.borrow());
     let (track, epoch) = (TrackId(track), Epoch(epoch));
     let rendition = presentation.rendition(track).ok_or(HlsError::Gone)?;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Path, State};
-use axum::http::{StatusCode, header};
+use axum::http::request::Parts;
+use axum::http::uri::Authority;
+use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Json, Response};
 use cardume_wire::{ChannelId, signal};
@@ -15,9 +17,12 @@ use serde_json::json;
 
 use super::{Http, failure};
 use crate::channel::Channel;
+use crate::cluster::Holder;
 use crate::egress::{Egress, Report, WINDOW};
-use crate::signal::ReportTotals;
+use crate::signal::{NOT_OF_OTHERS, ReportTotals};
 
+/// Why a film is not here, though it is said to be.
+const FILM_ELSEWHERE: &str = "another node has this film and shows it alone, and does not say where it alone is reached (its public_url)";
 /// Shortest time between two lists on one event stream.
 const EVENT_INTERVAL: Duration = Duration::from_millis(500);
 /// Comments in between keep proxies from closing the stream: half their shortest idle time-out (60 s).
@@ -67,8 +72,8 @@ pub(super) async fn channel_events(
     Sse::new(until_stop).keep_alive(KeepAlive::new().interval(KEEP_ALIVE_INTERVAL))
 }
 
-pub(super) async fn channel(State(http): State<Http>, Path(id): Path<String>) -> Response {
-    match find(&http, &id) {
+pub(super) async fn channel(State(http): State<Http>, Path(id): Path<String>, head: Parts) -> Response {
+    match find(&http, &id, &head).await {
         Ok(channel) => Json(channel.describe()).into_response(),
         Err(response) => response,
     }
@@ -111,8 +116,8 @@ pub(super) async fn ingest(State(http): State<Http>) -> Response {
     Json(json!({ "rtmp_port": http.rtmp_port })).into_response()
 }
 
-pub(super) async fn channel_stats(State(http): State<Http>, Path(id): Path<String>) -> Response {
-    let channel = match find(&http, &id) {
+pub(super) async fn channel_stats(State(http): State<Http>, Path(id): Path<String>, head: Parts) -> Response {
+    let channel = match find(&http, &id, &head).await {
         Ok(channel) => channel,
         Err(response) => return response,
     };
@@ -139,12 +144,43 @@ pub(super) async fn channel_stats(State(http): State<Http>, Path(id): Path<Strin
     Json(body).into_response()
 }
 
-/// The channel of this name, or the answer to who asked for it.
-#[expect(clippy::result_large_err, reason = "the error is the whole answer, made once per request")]
-pub(super) fn find(http: &Http, id: &str) -> Result<Arc<Channel>, Response> {
+/// The channel of this name, or the answer to who asked for it so.
+async fn find(http: &Http, id: &str, head: &Parts) -> Result<Arc<Channel>, Response> {
     let id: ChannelId = id
         .parse()
         .map_err(|error: cardume_wire::InvalidId| failure(StatusCode::NOT_FOUND, &error.to_string()))?;
     let found = http.channels.find(&id).filter(|channel| !channel.is_void());
-    found.ok_or_else(|| failure(StatusCode::NOT_FOUND, &format!("there is no channel \"{id}\" here")))
+    match found {
+        Some(channel) => Ok(channel),
+        None => Err(absent(http, &id, head).await),
+    }
+}
+
+/// Where the channel is, if another node has it as a film; else that it is nowhere.
+async fn absent(http: &Http, id: &ChannelId, head: &Parts) -> Response {
+    let message = format!("there is no channel \"{id}\" here");
+    let Some(films) = &http.films else { return failure(StatusCode::NOT_FOUND, &message) };
+    match films.holder(id).await {
+        // All nodes may have one name, which leads to any of them: nobody is sent in a circle.
+        Holder::Node(Some(url)) if !came_by(&url, head) => {
+            let mut response = failure(StatusCode::TEMPORARY_REDIRECT, &format!("this film is at {url}"));
+            let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+            if let Ok(location) = HeaderValue::try_from(format!("{url}{path}")) {
+                response.headers_mut().insert(header::LOCATION, location);
+            }
+            response
+        }
+        Holder::Node(_) => failure(StatusCode::NOT_FOUND, &format!("{message}: {FILM_ELSEWHERE}")),
+        Holder::Nobody => failure(StatusCode::NOT_FOUND, &message),
+        Holder::Unknown => failure(StatusCode::NOT_FOUND, &format!("{message}{NOT_OF_OTHERS}")),
+    }
+}
+
+/// Whether a request came by the host of this address.
+fn came_by(url: &str, head: &Parts) -> bool {
+    let host = head.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = host.or_else(|| head.uri.authority().map(Authority::as_str));
+    let there = url.parse::<Uri>().ok();
+    let there = there.as_ref().and_then(Uri::authority).map(Authority::as_str);
+    there.zip(host).is_some_and(|(there, host)| there.eq_ignore_ascii_case(host))
 }

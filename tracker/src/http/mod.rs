@@ -26,7 +26,7 @@ use tokio_util::task::TaskTracker;
 use tower_http::cors::{Any, CorsLayer};
 
 use crate::channel::Channels;
-use crate::cluster::Meter;
+use crate::cluster::{Films, Meter};
 use crate::door::{Caller, Door};
 use crate::egress::{Busy, Readers, Relayed};
 use crate::ingest::push::{self, Pushes};
@@ -55,6 +55,8 @@ pub struct Http {
     pub announces: Option<Announces>,
     /// `None` without other nodes.
     pub cluster: Option<Meter>,
+    /// Who has films that are not here; `None` without other nodes.
+    pub films: Option<Films>,
     /// What plain HTTP may be sent, beside those.
     pub readers: Arc<Readers>,
     /// And what the relay may send.
@@ -82,7 +84,8 @@ pub struct Http {
 /// All routes.
 pub fn router(http: Http) -> Router {
     let pushes = Pushes::new(http.channels.clone(), http.door.clone());
-    let media = crate::hls::router(&http.channels, Arc::clone(&http.readers)).merge(pushes.router());
+    let media = crate::hls::router(&http.channels, Arc::clone(&http.readers), http.films.clone())
+        .merge(pushes.router());
     let metrics = metrics::router(http.clone(), pushes);
     let routes = api_routes().into_iter();
     let routes = routes.fold(Router::new(), |router, (path, answer)| router.route(path, answer));

@@ -11,6 +11,6 @@ mod viewer;
 
 pub use abroad::{Abroad, Letter, News as NodeNews, Outward};
 pub use registry::Registry;
-pub(crate) use swarm::to_json;
 pub use swarm::{JoinError, ReportTotals};
+pub(crate) use swarm::{NOT_OF_OTHERS, to_json};
 pub use viewer::{Ending, News, Signalling, Viewer};

@@ -9,6 +9,13 @@ const SESSION: &str = "--test session";
 
 pub(super) const MUTATIONS: &[Mutation] = &[
     Mutation {
+        what: "a hole that nobody knows of begins with what comes after it",
+        file: "peer/playback.rs",
+        from: "begins.start_us.saturating_sub(track.delivered_us)",
+        to: "0",
+        noticed_by: (OVERLAY, "who_comes_back_from_an_outage_goes_on_with_the_first_that_comes"),
+    },
+    Mutation {
         what: "a viewer refuses nobody",
         file: "peer/admission.rs",
         from: "is_wanted && self.n_free() > 0",

@@ -1,6 +1,6 @@
 //! One address before all nodes, for those who know a single one: encoders, and viewers without a resolver of their own.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Instant;
@@ -18,6 +18,8 @@ pub(super) struct Door {
     pub(super) ended: Rc<Notify>,
     /// When the last connection came.
     pub(super) came_at: Rc<Cell<Option<Instant>>>,
+    nodes: Rc<RefCell<Vec<SocketAddr>>>,
+    cut: Rc<Notify>,
     listening: tokio::task::JoinHandle<()>,
 }
 
@@ -36,24 +38,35 @@ impl Door {
         let address = listener.local_addr()?;
         let (ended, came_at) = (Rc::new(Notify::new()), Rc::new(Cell::new(None)));
         let (tell, note) = (Rc::clone(&ended), Rc::clone(&came_at));
+        let (nodes, cut) = (Rc::new(RefCell::new(nodes)), Rc::new(Notify::new()));
+        let (known, cutting) = (Rc::clone(&nodes), Rc::clone(&cut));
         let listening = tokio::task::spawn_local(async move {
             let mut turn = 0;
             while let Ok((socket, _)) = listener.accept().await {
                 note.set(Some(Instant::now()));
-                let mut nodes = nodes.clone();
+                let mut nodes = known.borrow().clone();
                 if order == Order::Turns {
                     let n_nodes = nodes.len().max(1);
                     nodes.rotate_left(turn % n_nodes);
                     turn += 1;
                 }
-                let tell = Rc::clone(&tell);
+                let (tell, cut) = (Rc::clone(&tell), Rc::clone(&cutting));
                 tokio::task::spawn_local(async move {
-                    pass(socket, &nodes).await;
+                    tokio::select! {
+                        () = pass(socket, &nodes) => {}
+                        () = cut.notified() => {}
+                    }
                     tell.notify_one();
                 });
             }
         });
-        Ok(Self { address, ended, came_at, listening })
+        Ok(Self { address, ended, came_at, nodes, cut, listening })
+    }
+
+    /// Ends all connections, and leads to this node no more.
+    pub(super) fn leave(&self, node: SocketAddr) {
+        self.nodes.borrow_mut().retain(|other| *other != node);
+        self.cut.notify_waiters();
     }
 }
 

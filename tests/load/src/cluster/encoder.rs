@@ -19,6 +19,7 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct Encoder {
     away: Rc<Cell<Away>>,
+    door: Rc<Door>,
     keeping: tokio::task::JoinHandle<()>,
 }
 
@@ -33,11 +34,12 @@ struct Away {
 impl Encoder {
     /// Sends to the first of these nodes that lives.
     pub(super) async fn start(nodes: Vec<SocketAddr>, programme: Programme) -> Result<Self> {
-        let door = Door::open(nodes, Order::First).await?;
+        let door = Rc::new(Door::open(nodes, Order::First).await?);
         let mut child = spawn(door.address, programme)?;
         let away = Rc::new(Cell::new(Away::default()));
-        let note = Rc::clone(&away);
+        let (note, known) = (Rc::clone(&away), Rc::clone(&door));
         let keeping = tokio::task::spawn_local(async move {
+            let door = known;
             loop {
                 door.ended.notified().await;
                 let lost_at = Instant::now();
@@ -56,7 +58,12 @@ impl Encoder {
                 note.set(Away { lost_at: Some(lost_at), time: Some(came_at - lost_at) });
             }
         });
-        Ok(Self { away, keeping })
+        Ok(Self { away, door, keeping })
+    }
+
+    /// Takes it from a node that does not answer to the next one, as whoever watches over it does.
+    pub(super) fn leave(&self, node: SocketAddr) {
+        self.door.leave(node);
     }
 
     /// How long it was away the last time; `None` when it never was. If it is refused then, that is not its absence.

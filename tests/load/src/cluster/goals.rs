@@ -10,8 +10,9 @@ pub(super) const BUFFER: Duration = Duration::from_secs(2);
 const RETURN_LIMIT: Duration = Duration::from_secs(5);
 
 /// A figure of each row, what it is called, and how much it may be.
-const EVERYWHERE: [(&str, &str, Duration); 2] = [
+const EVERYWHERE: [(&str, &str, Duration); 3] = [
     ("/return_p99_ms", "viewers are back (99 of 100)", RETURN_LIMIT),
+    ("/healed_ms", "all see something again", BUFFER),
     ("/full/longest_stall_ms", "a full peer's longest stall", BUFFER),
 ];
 /// Counts that must be nothing.
@@ -71,5 +72,6 @@ mod tests {
         assert!(told(&goals).ends_with("2 of 5 goals met\n"));
         let cut_off = json!({ "is_cut_off": true, "gap_max_ms": 10_000 });
         assert_eq!(judge(&[cut_off]), [] as [Value; 0]);
+        assert_eq!(judge(&[json!({ "healed_ms": 4456 })])[0]["by"], 2456);
     }
 }

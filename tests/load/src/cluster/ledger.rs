@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use cardume_wire::PeerId;
+use cardume_wire::{Epoch, PeerId};
 use serde_json::{Value, json};
 
 /// An offer that neither came nor came back within this is lost; younger ones belong to the next phase.
@@ -19,6 +19,8 @@ pub(super) struct Ledger {
     viewers: Vec<Watched>,
     /// From a socket's end to the next welcome.
     returns: Vec<Duration>,
+    /// The newest broadcast that anybody heard of, and when.
+    newest: Option<(Epoch, Instant)>,
     offers: Offers,
     pub(super) n_wrong: u64,
 }
@@ -72,6 +74,7 @@ impl Ledger {
             entered: BTreeSet::new(),
             viewers: vec![Watched::default(); n_viewers],
             returns: Vec::new(),
+            newest: None,
             offers: Offers::default(),
             n_wrong: 0,
         }
@@ -82,7 +85,20 @@ impl Ledger {
         let viewers = self.viewers.iter();
         let viewers = viewers.map(|watched| Watched { longest: Duration::ZERO, ..*watched }).collect();
         self.offers.turn_page();
-        *self = Self { viewers, offers: std::mem::take(&mut self.offers), ..Self::new(0) };
+        let (offers, newest) = (std::mem::take(&mut self.offers), self.newest);
+        *self = Self { viewers, newest, offers, ..Self::new(0) };
+    }
+
+    /// A viewer hears of a broadcast.
+    pub(super) fn broadcast_came(&mut self, epoch: Epoch) {
+        if self.newest.is_none_or(|(newest, _)| newest < epoch) {
+            self.newest = Some((epoch, Instant::now()));
+        }
+    }
+
+    /// When the newest broadcast was first heard of.
+    pub(super) fn newest_at(&self) -> Option<Instant> {
+        self.newest.map(|(_, at)| at)
     }
 
     /// A viewer makes an offer: the number that it carries.

@@ -99,7 +99,7 @@ async fn cluster(options: &Options) -> Result<Vec<Value>> {
         nodes.push(node);
         doors.push(rtmp);
     }
-    let encoders = [Encoder::start(doors.clone(), LIVE).await?, Encoder::start(doors, FULL).await?];
+    let encoders = [Encoder::start(doors.clone(), LIVE).await?, Encoder::start(doors.clone(), FULL).await?];
     let audience = Audience::gather(&nodes, options).await?;
     let mut rows = vec![audience.phase("three nodes, nothing happens").await];
     nodes[2].kill();
@@ -124,7 +124,33 @@ async fn cluster(options: &Options) -> Result<Vec<Value>> {
         row["encoder_away_ms"] = json!(u64::try_from(away.as_millis())?);
     }
     rows.push(row);
+    rows.push(silence(&audience, &nodes[1], (&encoders[0], doors[1])).await?);
     Ok(rows)
+}
+
+/// The node that has the encoder now falls silent, and the encoder is taken to another: how soon viewers there have what it sends.
+/// Those of the silent node are left alone: nothing tells them.
+async fn silence(
+    audience: &Audience,
+    node: &Process,
+    (encoder, door): (&Encoder, SocketAddr),
+) -> Result<Value> {
+    let began_at = Instant::now();
+    node.fall_silent()?;
+    encoder.leave(door);
+    let handed_over_at = loop {
+        if let Some(at) = audience.stage.ledger.borrow().newest_at().filter(|at| *at > began_at) {
+            break at;
+        }
+        if began_at.elapsed() > GATHER_LIMIT {
+            bail!("no other node takes the encoder");
+        }
+        pass(LOOK_INTERVAL).await;
+    };
+    let handed_over_ms = u64::try_from((handed_over_at - began_at).as_millis())?;
+    let row = json!({ "phase": "the encoders' next node silent", "handed_over_ms": handed_over_ms });
+    eprintln!("{row}");
+    Ok(row)
 }
 
 /// One node by itself, killed and started again at once.

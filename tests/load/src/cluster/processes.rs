@@ -92,6 +92,16 @@ impl Process {
         Ok(())
     }
 
+    /// Stops it where it stands: its connections stay, and it is silent on all of them, as when its machine loses the network.
+    pub(super) fn fall_silent(&self) -> Result<()> {
+        let child = self.child.as_ref().context("it does not run")?;
+        let status = Command::new("kill").args(["-STOP", &child.id().to_string()]).status()?;
+        if !status.success() {
+            bail!("cannot stop {}", self.program.display());
+        }
+        Ok(())
+    }
+
     /// Kills it at once: nobody is told.
     pub(super) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {

@@ -213,7 +213,10 @@ impl Viewer {
                 Event::Blame { .. } => self.stage.ledger.borrow_mut().n_wrong += 1,
                 // Others are not reachable here: signalling and the server are what is measured.
                 Event::Connect { peer } => session.connect_failed(peer, now(self.began_at)),
-                Event::Attach(_) => (self.playing_since, self.buffered) = (None, None),
+                Event::Attach(catalog) => {
+                    (self.playing_since, self.buffered) = (None, None);
+                    self.stage.ledger.borrow_mut().broadcast_came(catalog.epoch());
+                }
                 Event::Append { start_us, end_us, .. } => {
                     self.stage.ledger.borrow_mut().part_came(self.index);
                     self.playing_since.get_or_insert((start_us, tokio::time::Instant::now()));
