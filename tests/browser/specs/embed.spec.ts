@@ -81,3 +81,21 @@ test('a player without autoplay joins on the viewer’s click @ci', async ({ wor
   await play.click();
   await viewer.untilPlaying();
 });
+
+test('a viewer begins with what its uplink bore the last time @ci', async ({ world }) => {
+  const tracker = await world.tracker();
+  await world.send(tracker, 'rtmp');
+  const viewer = await world.watch(tracker);
+  await viewer.untilPlaying();
+  // Nobody took anything of it yet.
+  await viewer.untilStats('nothing known of the uplink', ({ uplink }) => uplink === null);
+
+  const found = 1_500_000;
+  await viewer.page.evaluate(
+    (text) => localStorage.setItem('cardume.uplink', text),
+    `${found} ${Date.now()}`,
+  );
+  await viewer.page.reload();
+  await viewer.untilStats('what is remembered', ({ uplink }) => uplink === found);
+  await viewer.untilPlaying();
+});
