@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -55,6 +55,9 @@ pub(crate) async fn run(options: Options) -> Result<String> {
     let mut rows = Vec::new();
     for tracker in core::iter::once(&mine).chain(&options.against) {
         rows.push(measure(tracker, options.seconds).await);
+    }
+    if let Some(error) = rows[0]["failed"].as_str() {
+        bail!("our own tracker failed: {error}");
     }
     let viewers = viewers::run(viewers::Options::of(ours.url(""), options.seconds)).await?;
     let idle_viewers = idle::run(idle::Options::viewers(ours.url(""), ours.pid(), CONNECTIONS / 4)).await?;
