@@ -20,7 +20,7 @@ const SIGNALLING: Columns<'static> = &[
     ("lost", "/offers_lost"),
     ("wrong", "/wrong"),
     ("enc. away", "/encoder_away_ms"),
-    ("taken over", "/handed_over_ms"),
+    ("taken", "/handed_over_ms"),
 ];
 const FULL: Columns<'static> = &[
     ("peers", "/full/n"),

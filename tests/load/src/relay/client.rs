@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use cardume_wire::signal::IceServer;
-use turn_types::attribute::{ChannelNumber, RequestedTransport, XorPeerAddress, XorRelayedAddress};
-use turn_types::message::{ALLOCATE, CHANNEL_BIND};
+use turn_types::attribute::{ChannelNumber, Lifetime, RequestedTransport, XorPeerAddress, XorRelayedAddress};
+use turn_types::message::{ALLOCATE, CHANNEL_BIND, REFRESH};
 use turn_types::stun::attribute::{ErrorCode, Nonce, Realm, Username};
 use turn_types::stun::message::{
     IntegrityAlgorithm, LongTermKeyCredentials, Message, MessageIntegrityCredentials, MessageWriteVec, Method,
@@ -40,8 +40,9 @@ impl Client {
 
     /// Another one on the same machine, who need not be challenged.
     pub(super) fn another(&self) -> Result<Self> {
-        let other = Self::at(self.server, self.username.clone(), self.password.clone())?;
-        Ok(Self { challenge: self.challenge.clone(), ..other })
+        let mut other = Self::at(self.server, self.username.clone(), self.password.clone())?;
+        other.challenge.clone_from(&self.challenge);
+        Ok(other)
     }
 
     fn at(server: SocketAddr, username: String, password: String) -> Result<Self> {
@@ -116,6 +117,15 @@ impl Client {
             request.add_fingerprint()?;
         }
         Ok(request.finish())
+    }
+}
+
+/// Gives its allocation back: the system may give its port to the next client, which would be refused as one that has one already.
+impl Drop for Client {
+    fn drop(&mut self) {
+        let Ok(refresh) = self.write(REFRESH, &[&Lifetime::new(0)], None) else { return };
+        // If it is lost, the relay forgets the allocation by itself, later.
+        let _ = self.socket.send(&refresh);
     }
 }
 
