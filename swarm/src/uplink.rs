@@ -6,7 +6,7 @@ use crate::time::micros;
 use crate::{BitsPerSec, Instant};
 
 /// What an uplink is thought to bear before anything is known: a little less than the median throughput of measured WebRTC
-/// viewers, 2.5 Mbit/s, as children of one that bears less than it was thought to have to find others.
+/// viewers, 2.5 Mbit/s. Where it is too much, children have to find somebody else; where it is too little, it grows.
 const FIRST_GUESS: BitsPerSec = BitsPerSec(2_000_000);
 /// Between two samples: some ten blocks at the median uplink.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(250);
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_uplink_bears_is_known_once_it_was_full_and_not_from_a_guess() {
+    fn what_an_uplink_bears_is_known_once_it_was_full_and_not_before() {
         let mut estimate = UplinkEstimate::new(None, Instant::default());
         let mut look = |millis: u64, len, backlog| {
             let sent = Sent { len, backlog, block_len: 4096, is_held_back: true };

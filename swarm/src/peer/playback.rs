@@ -189,7 +189,8 @@ impl Peer {
         // An undescribed part begins where the one before it ends, which may be long before the first that is known.
         let described = track.part(next);
         let begins = described.or_else(|| track.parts_from(next).next())?;
-        let hole_us = described.map_or_else(|| begins.start_us.saturating_sub(track.delivered_us), |_| 0);
+        let hole_us =
+            if described.is_some() { 0 } else { begins.start_us.saturating_sub(track.delivered_us) };
         let late = (now + Duration::from_micros(hole_us)).since(self.plays_at(begins, now)?);
         let later = || track.parts_from(next.saturating_add(1)).filter(|part| part.is_independent);
         if late > LOST_AFTER || self.is_lost(begins, now) {

@@ -13,7 +13,7 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         file: "peer/playback.rs",
         from: "begins.start_us.saturating_sub(track.delivered_us)",
         to: "0",
-        noticed_by: (OVERLAY, "who_comes_back_from_an_outage_goes_on_with_the_first_that_comes"),
+        noticed_by: (OVERLAY, "playback::who_comes_back_from_an_outage_goes_on_with_the_first_that_comes"),
     },
     Mutation {
         what: "a viewer refuses nobody",
